@@ -1,0 +1,171 @@
+//! Looking at indexes in the calling session.
+
+use std::time::Instant;
+
+use pgrx::datum::JsonB;
+use pgrx::prelude::*;
+use ruvector_dag_healing_engine::cycle::overall_status;
+use ruvector_dag_healing_engine::detection::index_health::findings;
+use ruvector_dag_healing_engine::diagnosis::priority;
+use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo};
+use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::hnsw::{
+    HnswReport, InspectError, InspectOptions, inspect,
+};
+use serde_json::json;
+
+use crate::pg::error::{UserError, or_raise, raise};
+use crate::pg::pages::OpenIndex;
+use crate::pg::privilege::{as_owner, require_reading};
+use crate::pg::{catalog, filing, guc, lifecycle};
+
+/// Health of one HNSW index.
+#[pg_extern(sql = "")]
+#[allow(clippy::type_complexity)]
+fn ruvector_dag_hnsw_health(
+    index: pg_sys::Oid,
+) -> TableIterator<
+    'static,
+    (
+        name!(index_name, String),
+        name!(table_name, String),
+        name!(connectivity_score, f32),
+        name!(layer_distribution, Vec<i64>),
+        name!(entry_point_quality, f32),
+        name!(orphan_count, i64),
+        name!(fragmentation, f32),
+        name!(elements, i64),
+        name!(live_elements, i64),
+        name!(deleted_elements, i64),
+        name!(heap_tids, i64),
+        name!(zero_in_degree, i64),
+        name!(low_degree, i64),
+        name!(mean_degree_fill, f32),
+        name!(dangling_edges, i64),
+        name!(pages, i64),
+        name!(sampled, bool),
+        name!(last_checked, TimestampWithTimeZone),
+    ),
+> {
+    let named = catalog::named(index.to_u32());
+    catalog::require_index(&named, "hnsw");
+    require_reading(named.table_oid, &named.table_name);
+    let report = read(index.to_u32(), &named.name);
+    let f = report.figures;
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::once((
+        named.name,
+        named.table_name,
+        f.connectivity_score,
+        f.layer_distribution.iter().map(|n| count(*n)).collect(),
+        f.entry_point_quality,
+        count(f.orphan_count),
+        f.fragmentation,
+        count(f.elements),
+        count(f.live_elements),
+        count(f.deleted_elements),
+        count(f.heap_tids),
+        count(f.zero_in_degree),
+        count(f.low_degree),
+        f.mean_degree_fill,
+        count(f.dangling_edges),
+        count(f.pages),
+        f.sampled,
+        pgrx::datum::datetime_support::clock_timestamp(),
+    ))
+}
+
+/// Forces a full check of a relation's vector indexes now, and hands what it finds to the healer.
+#[pg_extern(sql = "")]
+fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
+    let started = Instant::now();
+    let named = catalog::named(relation.to_u32());
+    catalog::require_relation(&named);
+    require_reading(named.table_oid, &named.table_name);
+    let indexes = or_raise(as_owner(|| catalog::indexes_of(relation.to_u32())));
+    if indexes.is_empty() {
+        raise(catalog::no_vector_index(&named));
+    }
+    let mut severities = Vec::new();
+    let mut shown = Vec::new();
+    let mut looks = Vec::new();
+    for index in indexes {
+        let look = look_at(index);
+        let found = findings(&look);
+        severities.extend(
+            found
+                .iter()
+                .map(|f| priority::severity(&f.issue, priority::compute_priority(&f.issue))),
+        );
+        let mut entry = json!({
+            "index_name": look.index.index_name,
+            "table_name": look.index.table_name,
+            "access_method": look.index.access_method,
+            "valid": look.index.valid,
+            "issues": found.iter().map(|f| f.issue_id()).collect::<Vec<_>>(),
+            "notices": look.notices,
+        });
+        if let (Some(entry), Ok(serde_json::Value::Object(figures))) =
+            (entry.as_object_mut(), serde_json::to_value(&look.hnsw))
+        {
+            entry.extend(figures);
+        }
+        shown.push(entry);
+        looks.push(look);
+    }
+    let filed = filing::file(&looks);
+    JsonB(json!({
+        "relation": named.name,
+        "status": overall_status(severities),
+        "indexes": shown,
+        "filed": filed,
+        "duration_ms": started.elapsed().as_secs_f64() * 1000.0,
+    }))
+}
+
+/// Reads an index and takes its figures; an index that is being built or is damaged beyond
+/// reading is shown with the reason.
+pub(super) fn look_at(index: IndexInfo) -> IndexHealthCheck {
+    let (mut hnsw, mut notices) = (None, Vec::new());
+    if index.access_method != "hnsw" {
+        notices.push(format!(
+            "figures of {} indexes are not read",
+            index.access_method
+        ));
+    } else if index.valid {
+        let report = read(index.index_oid, &index.index_name);
+        (hnsw, notices) = (Some(report.figures), report.notices);
+    }
+    IndexHealthCheck {
+        index,
+        hnsw,
+        checked_at: lifecycle::now(),
+        notices,
+    }
+}
+
+fn read(index: u32, name: &str) -> HnswReport {
+    let Some(mut pages) = OpenIndex::open(index, false) else {
+        raise(PortError::Gone(format!("index {name}")));
+    };
+    let options = InspectOptions {
+        memory_limit: guc::maintenance_work_mem(),
+        ..InspectOptions::default()
+    };
+    let report = match inspect(&mut pages, &options) {
+        Ok(report) => report,
+        Err(InspectError::Read(error)) => raise(PortError::from(error)),
+        Err(InspectError::NotHnsw { reason }) => raise(
+            UserError::new(
+                PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED,
+                format!("index {name} cannot be read"),
+            )
+            .detail(reason)
+            .hint("If it is still being built, try again later; else REINDEX it."),
+        ),
+    };
+    for notice in &report.notices {
+        notice!("{name}: {notice}");
+    }
+    report
+}

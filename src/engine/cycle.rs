@@ -1,0 +1,351 @@
+//! The healing loop: one check cycle, from detection to the repairs under way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::detection::index_health::{IndexHealthChecker, look_is_due};
+use crate::diagnosis::diagnose;
+use crate::model::{
+    Diagnosis, Finding, IndexHealthCheck, IndexInfo, RepairId, Severity, Timestamp,
+};
+use crate::ports::{
+    ActiveRepair, Catalog, Clock, IssueState, IssueStatus, Journal, PortError, World,
+};
+use crate::repair::guards::{Refusal, approve};
+use crate::repair::strategy::{RepairStrategy, registry, strategy_for};
+use crate::settings::HealingConfig;
+use crate::vector_index::hnsw::{InspectError, InspectOptions, inspect};
+
+/// What one check cycle did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HealingCycleResult {
+    /// Issues seen.
+    pub detected_issues: usize,
+    /// Repairs started.
+    pub repairs_initiated: usize,
+    /// Repairs that ended since the last cycle.
+    pub repairs_completed: usize,
+    /// Repairs under way.
+    pub active_repairs: usize,
+    /// Time it took, in milliseconds.
+    pub duration_ms: f64,
+}
+
+/// Counters since the extension was created. They survive restarts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealingMetrics {
+    /// Check cycles.
+    pub checks_performed: u64,
+    /// Issues opened.
+    pub issues_detected: u64,
+    /// Repairs started.
+    pub repairs_initiated: u64,
+    /// Repairs whose outcome was kept.
+    pub repairs_successful: u64,
+    /// Repairs that could not be carried out.
+    pub repairs_failed: u64,
+    /// Repairs that did not help and were undone.
+    pub repairs_rolled_back: u64,
+    /// Time spent in finished repairs, in milliseconds.
+    pub total_repair_time_ms: f64,
+    /// End of the last check cycle.
+    pub last_check_time: Option<Timestamp>,
+}
+
+impl HealingMetrics {
+    /// Share of the repairs started whose outcome was kept; 1 before the first.
+    pub fn success_rate(&self) -> f64 {
+        match self.repairs_initiated {
+            0 => 1.0,
+            n => self.repairs_successful as f64 / n as f64,
+        }
+    }
+
+    /// Mean time of a finished repair, in milliseconds; 0 before the first.
+    pub fn avg_repair_time_ms(&self) -> f64 {
+        match self.repairs_successful + self.repairs_failed + self.repairs_rolled_back {
+            0 => 0.0,
+            n => self.total_repair_time_ms / n as f64,
+        }
+    }
+}
+
+/// Detects, diagnoses, repairs and verifies, cycle after cycle.
+pub struct SelfHealingEngine {
+    index_health_checker: IndexHealthChecker,
+    repair_strategies: Vec<Box<dyn RepairStrategy>>,
+    config: HealingConfig,
+    active_repairs: BTreeMap<RepairId, ActiveRepair>,
+    repair_history: Vec<ActiveRepair>,
+    metrics: HealingMetrics,
+}
+
+/// Ended repairs remembered in memory; the journal keeps them all.
+const HISTORY_LENGTH: usize = 100;
+
+impl SelfHealingEngine {
+    /// An engine that goes on where the journal left off.
+    pub fn new(config: HealingConfig) -> Self {
+        Self {
+            index_health_checker: IndexHealthChecker::default(),
+            repair_strategies: registry(),
+            config,
+            active_repairs: BTreeMap::new(),
+            repair_history: Vec::new(),
+            metrics: HealingMetrics::default(),
+        }
+    }
+
+    /// Takes up changed settings.
+    pub fn configure(&mut self, config: HealingConfig) {
+        self.config = config;
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &HealingConfig {
+        &self.config
+    }
+
+    /// The counters, as of the last cycle.
+    pub fn metrics(&self) -> &HealingMetrics {
+        &self.metrics
+    }
+
+    /// The last repairs that ended, oldest first.
+    pub fn repair_history(&self) -> &[ActiveRepair] {
+        &self.repair_history
+    }
+
+    /// Runs one check cycle.
+    pub fn run_check_cycle(
+        &mut self,
+        world: &mut dyn World,
+    ) -> Result<HealingCycleResult, PortError> {
+        let start = world.now();
+
+        // 1 to 4. Detection: what the sources of evidence show.
+        let indexes = world.vector_indexes()?;
+        let checked = self.check_indexes(&indexes, world)?;
+
+        // 5. Diagnose and prioritise; the journal tells which issues are new.
+        let findings = checked.iter().flat_map(|(_, findings)| findings.clone());
+        let diagnoses = self.prioritize_issues(findings.collect());
+        let mut states = Vec::new();
+        for diagnosis in &diagnoses {
+            states.push(world.file(diagnosis)?);
+        }
+        settle(&indexes, &checked, world)?;
+
+        // 7 before 6: a repair that has ended makes room for the next.
+        let completed = self.check_active_repairs(world)?;
+
+        // 6. Initiate repairs.
+        let mut initiated = 0;
+        for (diagnosis, state) in diagnoses.iter().zip(&states) {
+            initiated += usize::from(self.initiate_repair(diagnosis, state, world)?);
+        }
+
+        let result = HealingCycleResult {
+            detected_issues: diagnoses.len(),
+            repairs_initiated: initiated,
+            repairs_completed: completed,
+            active_repairs: self.active_repairs.len(),
+            duration_ms: (world.now() - start) as f64 / 1000.0,
+        };
+        let opened = states.iter().filter(|state| state.is_new).count();
+        self.metrics = world.close_cycle(&result, opened, self.config.history_retention_days)?;
+        Ok(result)
+    }
+
+    /// Takes in a look that somebody else took, and files what it shows.
+    pub fn file_look(
+        &mut self,
+        look: IndexHealthCheck,
+        journal: &mut dyn Journal,
+    ) -> Result<(), PortError> {
+        let identity = look.index.identity();
+        journal.record_look(&look)?;
+        self.index_health_checker.observe(look);
+        let findings = self.index_health_checker.needs_repair(&identity);
+        let ids = findings.iter().map(Finding::issue_id).collect();
+        for diagnosis in self.prioritize_issues(findings) {
+            journal.file(&diagnosis)?;
+        }
+        journal.settle(&[(identity, ids)], None)?;
+        Ok(())
+    }
+
+    /// Looks at every index that is due; where none is due the last look stands. Returns what was
+    /// found, by the identity of each index that could be looked at.
+    fn check_indexes(
+        &mut self,
+        indexes: &[IndexInfo],
+        world: &mut dyn World,
+    ) -> Result<Vec<(String, Vec<Finding>)>, PortError> {
+        let begun = world.now();
+        let identities: Vec<String> = indexes.iter().map(IndexInfo::identity).collect();
+        self.index_health_checker.retain(&identities);
+        let mut checked = Vec::new();
+        for (index, identity) in indexes.iter().zip(identities) {
+            let last = world.last_look(index)?;
+            let look = match last {
+                Some(last) if !look_is_due(Some(&last), index, world.now()) => IndexHealthCheck {
+                    index: index.clone(),
+                    ..last
+                },
+                last => match take_look(index, world) {
+                    Ok(look) => look,
+                    // Dropped, rebuilt or locked while we looked: the next cycle sees what is.
+                    Err(PortError::Gone(_) | PortError::Busy(_)) => continue,
+                    // One unreadable index must not keep the others from being healed.
+                    Err(PortError::Failed(reason)) => IndexHealthCheck {
+                        index: index.clone(),
+                        hnsw: last.and_then(|last| last.hnsw),
+                        checked_at: world.now(),
+                        notices: vec![reason],
+                    },
+                    Err(error) => return Err(error),
+                },
+            };
+            if look.checked_at >= begun {
+                world.record_look(&look)?;
+            }
+            self.index_health_checker.observe(look);
+            let findings = self.index_health_checker.needs_repair(&identity);
+            checked.push((identity, findings));
+        }
+        Ok(checked)
+    }
+
+    fn prioritize_issues(&self, findings: Vec<Finding>) -> Vec<Diagnosis> {
+        let mut diagnoses: Vec<Diagnosis> = findings
+            .into_iter()
+            .map(|finding| diagnose(finding, &self.repair_strategies))
+            .collect();
+        diagnoses.sort_by_key(|d| std::cmp::Reverse((d.severity, d.priority)));
+        diagnoses
+    }
+
+    /// Starts the repair of an issue if it may start by itself; says why where it may not.
+    fn initiate_repair(
+        &mut self,
+        diagnosis: &Diagnosis,
+        state: &IssueState,
+        world: &mut dyn World,
+    ) -> Result<bool, PortError> {
+        let index = &diagnosis.finding.index;
+        let repairing = |r: &ActiveRepair| r.table_oid == index.table_oid;
+        if state.status == IssueStatus::Suppressed || self.active_repairs.values().any(repairing) {
+            return Ok(false);
+        }
+        let id = diagnosis.finding.issue_id();
+        let issue = &diagnosis.finding.issue;
+        let Some(strategy) = strategy_for(&self.repair_strategies, issue) else {
+            let refusal = Refusal::new("advice_only", "nothing is done about this by itself");
+            world.note_refusal(&id, &refusal)?;
+            return Ok(false);
+        };
+        if !self.config.auto_heal_enabled {
+            let refusal = Refusal::new("disabled", "ruvector.dag_healing_enabled is off");
+            world.note_refusal(&id, &refusal)?;
+            return Ok(false);
+        }
+        if self.active_repairs.len() >= self.config.max_concurrent_repairs {
+            return Ok(false);
+        }
+        let facts = world.plan_facts(index)?;
+        let plan = strategy.plan(issue, index, &facts);
+        let conditions = world.conditions(&plan)?;
+        match approve(plan, state, &conditions, &self.config, world.now()) {
+            Err(refusal) => world.note_refusal(&id, &refusal)?,
+            Ok(approved) => {
+                if let Some(id) = world.launch(&approved)? {
+                    let repair = ActiveRepair {
+                        id,
+                        issue_id: approved.plan().issue_id(),
+                        index_oid: index.index_oid,
+                        table_oid: index.table_oid,
+                        strategy_name: approved.plan().strategy.clone(),
+                        started_at: world.now(),
+                        finished: false,
+                    };
+                    self.active_repairs.insert(id, repair);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sees which repairs have ended.
+    fn check_active_repairs(&mut self, world: &mut dyn World) -> Result<usize, PortError> {
+        self.active_repairs.clear();
+        let mut completed = 0;
+        for repair in world.repairs()? {
+            if !repair.finished {
+                self.active_repairs.insert(repair.id, repair);
+                continue;
+            }
+            completed += 1;
+            self.repair_history.push(repair);
+        }
+        let excess = self.repair_history.len().saturating_sub(HISTORY_LENGTH);
+        self.repair_history.drain(..excess);
+        Ok(completed)
+    }
+}
+
+/// Has every issue resolved that was looked for and not found again.
+fn settle(
+    indexes: &[IndexInfo],
+    checked: &[(String, Vec<Finding>)],
+    world: &mut dyn World,
+) -> Result<(), PortError> {
+    let all: Vec<String> = indexes.iter().map(IndexInfo::identity).collect();
+    let found: Vec<(String, Vec<String>)> = checked
+        .iter()
+        .map(|(identity, findings)| {
+            let ids = findings.iter().map(Finding::issue_id).collect();
+            (identity.clone(), ids)
+        })
+        .collect();
+    world.settle(&found, Some(&all))?;
+    Ok(())
+}
+
+/// Reads an index and takes its figures.
+pub fn take_look<W: Catalog + Clock + ?Sized>(
+    index: &IndexInfo,
+    world: &mut W,
+) -> Result<IndexHealthCheck, PortError> {
+    let (mut figures, mut notices) = (None, Vec::new());
+    // An invalid index may be half built: its graph says nothing yet.
+    if index.access_method == "hnsw" && index.valid {
+        let options = InspectOptions {
+            memory_limit: world.memory_limit(),
+            ..InspectOptions::default()
+        };
+        match inspect(world.pages(index)?.as_mut(), &options) {
+            Ok(report) => (figures, notices) = (Some(report.figures), report.notices),
+            Err(InspectError::Read(error)) => return Err(error.into()),
+            Err(InspectError::NotHnsw { reason }) => notices.push(reason),
+        }
+    }
+    Ok(IndexHealthCheck {
+        index: index.clone(),
+        hnsw: figures,
+        checked_at: world.now(),
+        notices,
+    })
+}
+
+/// The verdict on a relation, from the severities of its open issues.
+pub fn overall_status(open: impl IntoIterator<Item = Severity>) -> &'static str {
+    match open.into_iter().max() {
+        None => "healthy",
+        Some(Severity::Critical) => "critical",
+        Some(_) => "degraded",
+    }
+}

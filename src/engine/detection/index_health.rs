@@ -1,0 +1,146 @@
+//! Which figures of an index are issues, and when an index is due for another look.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
+use crate::vector_index::hnsw::HnswFigures;
+
+/// Quality issues need this many elements; broken structure needs none.
+const MIN_ELEMENTS: u64 = 1_000;
+/// Fragmentation beyond this is an issue.
+const MAX_FRAGMENTATION: f32 = 0.5;
+/// More orphans than this are an issue, or more than this share of the live elements.
+const MAX_ORPHANS: u64 = 100;
+const MAX_ORPHAN_SHARE: f64 = 0.001;
+/// A smaller reached share of the live elements is an issue.
+pub const MIN_CONNECTIVITY: f32 = 0.8;
+/// Dead rows are an issue past this share of all rows, once there are this many. Autovacuum
+/// acts at a fifth: a table past this is one that it does not reach.
+const MAX_DEAD_SHARE: f64 = 0.3;
+const MIN_DEAD_ROWS: u64 = 1_000;
+/// A look is due when this share of the rows has changed since the last, or this many.
+const CHANGED_SHARE: f64 = 0.01;
+const CHANGED_ROWS: u64 = 50;
+/// A look is due after a day in any case: counters may be off, or reset.
+const MAX_AGE: i64 = 86_400_000_000;
+
+/// Looks at indexes and tells what is wrong with them.
+#[derive(Debug, Default)]
+pub struct IndexHealthChecker {
+    health: HashMap<String, IndexHealthCheck>,
+}
+
+impl IndexHealthChecker {
+    /// Takes in a look at an index.
+    pub fn observe(&mut self, look: IndexHealthCheck) {
+        self.health.insert(look.index.identity(), look);
+    }
+
+    /// Forgets indexes that are no longer there.
+    pub fn retain(&mut self, all: &[String]) {
+        self.health.retain(|identity, _| all.contains(identity));
+    }
+
+    /// What an index needs repair for, by its last look. Most pressing kinds first.
+    pub fn needs_repair(&self, identity: &str) -> Vec<Finding> {
+        self.health.get(identity).map(findings).unwrap_or_default()
+    }
+}
+
+/// Everything a look shows to be wrong.
+pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
+    let index = &look.index;
+    let name = index.index_name.clone();
+    let mut found = Vec::new();
+    let mut add = |issue: IndexIssue, evidence: Value| {
+        found.push(Finding {
+            issue: Issue::Index(issue),
+            index: index.clone(),
+            evidence,
+        });
+    };
+    if !index.valid {
+        if !index.under_construction {
+            let evidence = json!({
+                "valid": false,
+                "blocks": index.blocks,
+                "leftover_of": index.valid_twin,
+            });
+            let twin = index.valid_twin.clone();
+            add(IndexIssue::InvalidIndex { index: name, twin }, evidence);
+        }
+        return found;
+    }
+    if let Some(figures) = &look.hnsw {
+        for issue in graph_issues(name.clone(), figures) {
+            add(issue, json!(figures));
+        }
+    }
+    // Counters that name more dead rows than the index has entries are out of date: a vacuum has
+    // been there, and a session told of its deletes later.
+    let entries = look
+        .hnsw
+        .as_ref()
+        .map_or(u64::MAX, |figures| figures.heap_tids);
+    if index.dead_rows <= entries && is_decayed_by_dead_rows(index.dead_rows, index.live_rows) {
+        let share = index.dead_rows as f64 / (index.dead_rows + index.live_rows) as f64;
+        let evidence = json!({"dead_rows": index.dead_rows, "live_rows": index.live_rows});
+        let share = share as f32;
+        add(IndexIssue::DeadTuples { index: name, share }, evidence);
+    }
+    found
+}
+
+fn graph_issues(index: String, figures: &HnswFigures) -> Vec<IndexIssue> {
+    let mut issues = Vec::new();
+    if figures.elements < MIN_ELEMENTS {
+        return issues;
+    }
+    if figures.fragmentation > MAX_FRAGMENTATION {
+        issues.push(IndexIssue::Fragmentation {
+            index: index.clone(),
+            level: figures.fragmentation,
+        });
+    }
+    // A sampled answer bounds reachability; only an exact one counts orphans.
+    if figures.sampled {
+        return issues;
+    }
+    let orphans = figures.orphans_with_rows;
+    if orphans > MAX_ORPHANS || orphans as f64 > figures.live_elements as f64 * MAX_ORPHAN_SHARE {
+        issues.push(IndexIssue::OrphanNodes {
+            index: index.clone(),
+            count: orphans,
+        });
+    }
+    if figures.connectivity_score < MIN_CONNECTIVITY {
+        issues.push(IndexIssue::PoorConnectivity {
+            index,
+            score: figures.connectivity_score,
+        });
+    }
+    issues
+}
+
+/// Whether dead rows are so many that searches spend much of their time on them.
+pub fn is_decayed_by_dead_rows(dead: u64, live: u64) -> bool {
+    dead >= MIN_DEAD_ROWS && dead as f64 > (dead + live) as f64 * MAX_DEAD_SHARE
+}
+
+/// Whether an index is worth reading again, given the last look and what the catalog shows.
+pub fn look_is_due(last: Option<&IndexHealthCheck>, index: &IndexInfo, now: Timestamp) -> bool {
+    let Some(last) = last else {
+        return true;
+    };
+    let then = &last.index;
+    let changed = index.modifications.abs_diff(then.modifications);
+    let limit = CHANGED_ROWS.max((then.live_rows as f64 * CHANGED_SHARE) as u64);
+    then.relfilenode != index.relfilenode
+        || then.valid != index.valid
+        || then.vacuums != index.vacuums
+        || changed > limit
+        || index.blocks.abs_diff(then.blocks) > then.blocks / 100
+        || now.saturating_sub(last.checked_at) > MAX_AGE
+}

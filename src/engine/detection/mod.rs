@@ -1,0 +1,3 @@
+//! Detection: figures become findings.
+
+pub mod index_health;

@@ -1,0 +1,219 @@
+//! The nouns of the engine: indexes, issues, severities, repairs.
+//!
+//! Plain values with stable text forms (they are stored, shown and sent). No behaviour beyond
+//! naming and identity.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::vector_index::hnsw::HnswFigures;
+
+/// Microseconds since 1970-01-01 00:00 UTC.
+pub type Timestamp = i64;
+
+/// A repair's number, unique in its database.
+pub type RepairId = i64;
+
+/// How bad an issue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Worth repairing.
+    Medium,
+    /// Hurts.
+    High,
+    /// Hurts now.
+    Critical,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// One vector index as the catalog shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexInfo {
+    /// The index's OID, good only as long as nobody rebuilds it.
+    pub index_oid: u32,
+    /// The table's OID.
+    pub table_oid: u32,
+    /// Schema-qualified and quoted name of the index.
+    pub index_name: String,
+    /// Schema-qualified and quoted name of the table.
+    pub table_name: String,
+    /// `CREATE INDEX` statement that makes this index.
+    pub definition: String,
+    /// Access method: `hnsw` or `ivfflat`.
+    pub access_method: String,
+    /// File the index lives in; changes with every rebuild.
+    pub relfilenode: u32,
+    /// Whether the planner may use the index.
+    pub valid: bool,
+    /// Whether somebody holds a lock under which the index may be under construction.
+    pub under_construction: bool,
+    /// Size of the index, in 8 kB blocks.
+    pub blocks: u64,
+    /// Rows inserted, updated and deleted in the table since statistics began.
+    pub modifications: u64,
+    /// Vacuums of the table since statistics began.
+    pub vacuums: u64,
+    /// Rows believed live.
+    pub live_rows: u64,
+    /// Rows believed dead and not yet vacuumed.
+    pub dead_rows: u64,
+    /// A valid index of the same table and definition, of which this one is a leftover.
+    pub valid_twin: Option<String>,
+}
+
+impl IndexInfo {
+    /// The index's identity: its table and definition, not its OID, so that it outlives a
+    /// rebuild. A stable 64-bit hash, in hexadecimal.
+    pub fn identity(&self) -> String {
+        format!("{:016x}", xxh3_64(self.definition.as_bytes()))
+    }
+}
+
+/// What is wrong with an index. Thresholds: see [`crate::detection::index_health`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum IndexIssue {
+    /// A fresh build would need far fewer pages.
+    Fragmentation {
+        /// Name of the index.
+        index: String,
+        /// 0 (none) to 1 (nothing but waste).
+        level: f32,
+    },
+    /// Rows that no search can reach.
+    OrphanNodes {
+        /// Name of the index.
+        index: String,
+        /// Elements with rows that cannot be reached.
+        count: u64,
+    },
+    /// A large part of the graph cannot be reached.
+    PoorConnectivity {
+        /// Name of the index.
+        index: String,
+        /// Reached share of the live elements.
+        score: f32,
+    },
+    /// The index is kept up by every write and used by no query.
+    InvalidIndex {
+        /// Name of the index.
+        index: String,
+        /// The valid index of which it is a leftover, if it is one.
+        twin: Option<String>,
+    },
+    /// Much of what a search visits belongs to rows that are gone.
+    DeadTuples {
+        /// Name of the index.
+        index: String,
+        /// Dead share of the table's rows, 0 to 1.
+        share: f32,
+    },
+}
+
+impl IndexIssue {
+    /// The stable code of the issue's type.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fragmentation { .. } => "fragmentation",
+            Self::OrphanNodes { .. } => "orphan_nodes",
+            Self::PoorConnectivity { .. } => "poor_connectivity",
+            Self::InvalidIndex { .. } => "invalid_index",
+            Self::DeadTuples { .. } => "dead_tuples",
+        }
+    }
+}
+
+/// Anything the engine can find.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Issue {
+    /// Something is wrong with a vector index.
+    Index(IndexIssue),
+}
+
+impl Issue {
+    /// The stable code of the issue's type.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Index(issue) => issue.code(),
+        }
+    }
+
+    /// The kind of evidence the issue rests on.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Index(IndexIssue::InvalidIndex { .. }) => "catalog",
+            Self::Index(_) => "index",
+        }
+    }
+}
+
+/// An issue, the index it concerns, and what shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub issue: Issue,
+    /// Where.
+    pub index: IndexInfo,
+    /// The figures that show it.
+    pub evidence: Value,
+}
+
+impl Finding {
+    /// The same fault of the same index always has the same id.
+    pub fn issue_id(&self) -> String {
+        issue_id(&self.issue, &self.index)
+    }
+}
+
+/// The id under which an issue of an index is known.
+pub fn issue_id(issue: &Issue, index: &IndexInfo) -> String {
+    format!("{}-{}", issue.code(), index.identity())
+}
+
+/// A finding with its cause, its impact and its place in the queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// What was found.
+    pub finding: Finding,
+    /// Why it is so, in a sentence.
+    pub root_cause: String,
+    /// What it costs.
+    pub impact: Value,
+    /// Higher is sooner.
+    pub priority: u32,
+    /// How bad.
+    pub severity: Severity,
+    /// Name of the strategy that would mend it, or `none`.
+    pub recommended_repair: String,
+}
+
+/// What was seen of an index: its figures and where they were taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexHealthCheck {
+    /// The index as the catalog showed it.
+    pub index: IndexInfo,
+    /// Its figures, absent where the index has no pages worth reading.
+    pub hnsw: Option<HnswFigures>,
+    /// When the look ended.
+    pub checked_at: Timestamp,
+    /// What the reader should know about the figures.
+    #[serde(default)]
+    pub notices: Vec<String>,
+}

@@ -1,0 +1,172 @@
+//! What the engine needs of the outside.
+//!
+//! The engine owns these traits; PostgreSQL implements them. Every call may fail with a
+//! [`PortError`], which the engine passes on: it never retries and never guesses.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cycle::{HealingCycleResult, HealingMetrics};
+use crate::model::{Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp};
+use crate::repair::guards::{Conditions, Refusal};
+use crate::repair::plan::{Approved, Measured, PlanFacts, ProbeFigures, RepairPlan, StepKind};
+use crate::vector_index::{PageSource, ReadError};
+
+/// Why the outside did not do what was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PortError {
+    /// What was asked about is no longer there. Nothing is wrong.
+    #[error("{0} is gone")]
+    Gone(String),
+    /// Somebody else is using it; later is soon enough.
+    #[error("{0} is in use")]
+    Busy(String),
+    /// We were asked to stop.
+    #[error("stopped: {0}")]
+    Stopped(String),
+    /// It went wrong, in PostgreSQL's words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<ReadError> for PortError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Gone => Self::Gone("the index".into()),
+            ReadError::Stopped => Self::Stopped("asked to leave".into()),
+            unreadable => Self::Failed(unreadable.to_string()),
+        }
+    }
+}
+
+/// What time it is.
+pub trait Clock {
+    /// Now, by the wall clock.
+    fn now(&self) -> Timestamp;
+}
+
+/// What indexes there are.
+pub trait Catalog {
+    /// Every vector index to be watched, leftovers of our own repairs left out.
+    fn vector_indexes(&mut self) -> Result<Vec<IndexInfo>, PortError>;
+    /// The pages of one of them. Reading lets go of everything between batches and notices
+    /// when the file is no longer the one described.
+    fn pages<'a>(&'a mut self, index: &IndexInfo) -> Result<Box<dyn PageSource + 'a>, PortError>;
+    /// Bytes a graph in memory may take.
+    fn memory_limit(&self) -> usize;
+}
+
+/// Where an issue stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IssueStatus {
+    /// Found, not yet dealt with.
+    Open,
+    /// A repair is under way.
+    Repairing,
+    /// Gone.
+    Resolved,
+    /// A repair was tried and did not help.
+    Unresolved,
+    /// Somebody asked not to hear of it.
+    Suppressed,
+}
+
+/// What the journal knows of an issue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IssueState {
+    /// Where it stands.
+    pub status: IssueStatus,
+    /// Whether it was opened just now.
+    pub is_new: bool,
+    /// Repairs that failed in a row.
+    pub failures: u32,
+    /// When the last repair ended.
+    pub last_repair: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub last_repair_ms: f64,
+}
+
+/// A repair under way, or one that has just ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActiveRepair {
+    /// Its number.
+    pub id: RepairId,
+    /// The issue it is to mend.
+    pub issue_id: String,
+    /// The index it works on, as an OID at the time.
+    pub index_oid: u32,
+    /// The table that index belongs to.
+    pub table_oid: u32,
+    /// The strategy that carries it out.
+    pub strategy_name: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Whether it has ended.
+    pub finished: bool,
+}
+
+/// What is remembered, committed by the time a call returns.
+pub trait Journal {
+    /// The last look at an index, if it was the same index.
+    fn last_look(&mut self, index: &IndexInfo) -> Result<Option<IndexHealthCheck>, PortError>;
+    /// Remembers a look.
+    fn record_look(&mut self, look: &IndexHealthCheck) -> Result<(), PortError>;
+    /// Opens an issue or notes that it was seen again; tells where it stands.
+    fn file(&mut self, diagnosis: &Diagnosis) -> Result<IssueState, PortError>;
+    /// Resolves every issue of the checked indexes (by identity) but these ids; where `all`
+    /// identities are given, issues of any other index are resolved too: it is gone. Issues
+    /// under repair are left to the repair. Returns how many.
+    fn settle(
+        &mut self,
+        checked: &[(String, Vec<String>)],
+        all: Option<&[String]>,
+    ) -> Result<u64, PortError>;
+    /// Notes why nothing is done about an issue.
+    fn note_refusal(&mut self, issue_id: &str, refusal: &Refusal) -> Result<(), PortError>;
+    /// Repairs that have not ended, and those that ended since the last cycle.
+    fn repairs(&mut self) -> Result<Vec<ActiveRepair>, PortError>;
+    /// Counts a cycle and the issues it opened, remembers its outcome, forgets what is past
+    /// retention. Returns the counters.
+    fn close_cycle(
+        &mut self,
+        result: &HealingCycleResult,
+        opened: usize,
+        retention_days: u32,
+    ) -> Result<HealingMetrics, PortError>;
+}
+
+/// Who carries repairs out.
+pub trait Executor {
+    /// What planning a repair of this index needs to know.
+    fn plan_facts(&mut self, index: &IndexInfo) -> Result<PlanFacts, PortError>;
+    /// What speaks for and against a heavy repair of this index now.
+    fn conditions(&mut self, plan: &RepairPlan) -> Result<Conditions, PortError>;
+    /// Hands an approved repair to a worker. `None`: no room now.
+    fn launch(&mut self, plan: &Approved) -> Result<Option<RepairId>, PortError>;
+}
+
+/// Everything a check cycle needs.
+pub trait World: Clock + Catalog + Journal + Executor {}
+impl<T: Clock + Catalog + Journal + Executor> World for T {}
+
+/// What a repair worker can do, one step at a time.
+pub trait Workbench {
+    /// Commits the intent to take a step.
+    fn begin(&mut self, step: StepKind) -> Result<(), PortError>;
+    /// Takes it. The effect of a step that changes the catalog and its mark in the journal are
+    /// one transaction.
+    fn execute(&mut self, step: StepKind) -> Result<(), PortError>;
+    /// Figures of the index in place.
+    fn measure(&mut self) -> Result<Measured, PortError>;
+    /// Searches both indexes for the same rows: how the one in place answers (nothing where it
+    /// cannot), and figures of the replacement.
+    fn compare(&mut self) -> Result<(Option<ProbeFigures>, Measured), PortError>;
+    /// Commits figures to the journal.
+    fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError>;
+    /// Time since the repair began.
+    fn elapsed(&self) -> Duration;
+}

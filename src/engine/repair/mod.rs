@@ -1,0 +1,11 @@
+//! Repair: which strategy mends an issue, in which steps, and whether now is the time.
+//!
+//! Steps are described here and taken elsewhere (see [`crate::ports::Workbench`]).
+
+pub mod guards;
+pub mod index_rebalance;
+pub mod plan;
+pub mod recovery;
+pub mod runner;
+pub mod strategy;
+pub mod vacuum;

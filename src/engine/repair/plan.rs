@@ -1,0 +1,196 @@
+//! What a repair will do, written down before it is done: steps, locks, cost, undo.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::model::{IndexInfo, Issue, issue_id};
+use crate::vector_index::hnsw::HnswFigures;
+
+/// One step of a repair. Each is atomic: after a crash it was taken or it was not, or its
+/// half-done work is invisible to every query and removed by [`super::recovery`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Catalog entry of an empty replacement that no query and no write uses yet.
+    CreateCopy,
+    /// Fill the replacement from the table; from its end on, writes keep it up.
+    Build,
+    /// Add what was written meanwhile and wait out older snapshots.
+    Validate,
+    /// Compare the replacement with the index in place.
+    Check,
+    /// Exchange the two, in one short transaction.
+    Swap,
+    /// Exchange them back.
+    SwapBack,
+    /// Remove the index that is not in place.
+    Drop,
+    /// Vacuum the table and its indexes.
+    Vacuum,
+}
+
+impl StepKind {
+    /// The stable code of the step.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::CreateCopy => "create_copy",
+            Self::Build => "build",
+            Self::Validate => "validate",
+            Self::Check => "check",
+            Self::Swap => "swap",
+            Self::SwapBack => "swap_back",
+            Self::Drop => "drop",
+            Self::Vacuum => "vacuum",
+        }
+    }
+
+    /// The lock the step holds, on what, and whom that keeps waiting.
+    pub fn lock(self) -> &'static str {
+        match self {
+            Self::Check => "AccessShareLock on both indexes: nobody waits",
+            Self::Swap | Self::SwapBack => {
+                "ShareUpdateExclusiveLock on the table and both indexes for one short \
+                 transaction: reads and writes go on, other schema changes and vacuum wait"
+            }
+            _ => {
+                "ShareUpdateExclusiveLock on the table: reads and writes go on, other schema \
+                 changes and vacuum wait"
+            }
+        }
+    }
+
+    /// How the step is taken back.
+    pub fn undo(self) -> &'static str {
+        match self {
+            Self::CreateCopy | Self::Build | Self::Validate => "drop the replacement",
+            Self::Check => "nothing to undo",
+            Self::Swap => "swap back, as long as the replaced index is kept",
+            Self::SwapBack => "swap again",
+            Self::Drop => "none: the index that goes is the one not in place",
+            Self::Vacuum => "none: only what no transaction can see is removed",
+        }
+    }
+}
+
+/// What a repair is expected to cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Time until the outcome is in place, in milliseconds.
+    pub duration_ms: f64,
+    /// Disk taken at the peak, in bytes.
+    pub disk_bytes: u64,
+    /// Memory taken at the peak, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What planning needs to know besides the issue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanFacts {
+    /// Figures of the index, where it has any.
+    pub figures: Option<HnswFigures>,
+    /// `maintenance_work_mem`, in bytes.
+    pub build_memory: u64,
+    /// Measured milliseconds per element of the last build of this index.
+    pub build_ms_per_element: Option<f64>,
+}
+
+/// A repair as planned. It cannot be carried out before it is [`Approved`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepairPlan {
+    /// Name of the strategy.
+    pub strategy: String,
+    /// What kind of repair it is, in the words of the history.
+    pub repair_type: String,
+    /// What it is to mend.
+    pub issue: Issue,
+    /// Where.
+    pub index: IndexInfo,
+    /// In which steps.
+    pub steps: Vec<StepKind>,
+    /// At what cost.
+    pub estimate: Estimate,
+    /// Whether the outcome can be undone.
+    pub reversible: bool,
+    /// Whether it takes so much that it waits for the maintenance window.
+    pub heavy: bool,
+}
+
+impl RepairPlan {
+    /// The id of the issue to mend.
+    pub fn issue_id(&self) -> String {
+        issue_id(&self.issue, &self.index)
+    }
+
+    /// The plan as people read it: steps with lock and undo, and the estimate.
+    pub fn to_json(&self) -> Value {
+        let steps: Vec<Value> = self
+            .steps
+            .iter()
+            .map(|step| json!({"step": step.code(), "lock": step.lock(), "undo": step.undo()}))
+            .collect();
+        json!({
+            "strategy": self.strategy,
+            "repair_type": self.repair_type,
+            "steps": steps,
+            "estimate": {
+                "duration_ms": self.estimate.duration_ms.round(),
+                "bytes": self.estimate.disk_bytes,
+                "memory_bytes": self.estimate.memory_bytes,
+                "locks": ["ShareUpdateExclusiveLock"],
+                "reversible": self.reversible,
+            },
+        })
+    }
+}
+
+/// A plan that may be carried out. Only [`super::guards`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approved(RepairPlan);
+
+impl Approved {
+    pub(super) fn new(plan: RepairPlan) -> Self {
+        Self(plan)
+    }
+
+    /// The plan that was approved.
+    pub fn plan(&self) -> &RepairPlan {
+        &self.0
+    }
+}
+
+/// How well an index answers, by searching for rows it should hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbeFigures {
+    /// Rows searched for.
+    pub queries: u32,
+    /// Neighbours asked for in each search.
+    pub k: u32,
+    /// Share of the best k known (from either index) that this index returned.
+    pub recall: f64,
+    /// Share of the rows that found themselves, ties counted.
+    pub self_found: f64,
+    /// Mean of this index's recall minus the other's, per query, and its standard error.
+    /// Zero for the index in place.
+    pub difference: f64,
+    /// Standard error of `difference`.
+    pub difference_se: f64,
+}
+
+/// Everything measured of one side of a repair.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Figures of the graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hnsw: Option<HnswFigures>,
+    /// Figures of searching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeFigures>,
+    /// Whether the planner may use the index.
+    pub valid: bool,
+    /// Rows believed dead in the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_rows: Option<u64>,
+    /// Rows believed live in the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_rows: Option<u64>,
+}

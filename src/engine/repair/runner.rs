@@ -1,0 +1,145 @@
+//! Carries an approved repair out, step by step, and takes it back where it did not help.
+
+use serde_json::{Value, json};
+
+use super::plan::{Approved, Measured, StepKind};
+use super::strategy::RepairStrategy;
+use crate::ports::{PortError, Workbench};
+use crate::verification::Verdict;
+
+/// How a repair ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// The outcome is in place and better than what was there.
+    Succeeded,
+    /// It was not better and is undone, for the reason given.
+    RolledBack(String),
+    /// It could not be carried out; what was there is still in place.
+    Failed(PortError),
+}
+
+impl Ending {
+    /// Whether the next try has to wait longer. Where the table was in use nothing was tried.
+    pub fn counts_as_failure(&self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed(PortError::Busy(_)) => false,
+            Self::RolledBack(_) | Self::Failed(_) => true,
+        }
+    }
+}
+
+/// A repair's ending and the figures on both sides of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Figures before.
+    pub before: Measured,
+    /// Figures after, as far as it came.
+    pub after: Option<Measured>,
+    /// Whether the replaced index is still there, so that the repair can be undone.
+    pub kept_old: bool,
+}
+
+/// Carries out a plan. `before`: the figures of the index in place, just taken. `keep_old`: the replaced index stays for a grace period and is removed
+/// later. Whatever happens, one valid index of that name remains. A second index may remain
+/// beside it, which no query uses; the journal knows it and it is removed later.
+pub fn carry_out(
+    plan: &Approved,
+    strategy: &dyn RepairStrategy,
+    bench: &mut dyn Workbench,
+    before: Measured,
+    keep_old: bool,
+) -> Outcome {
+    let mut run = Run {
+        bench,
+        before,
+        after: None,
+        copied: false,
+        swapped: false,
+        keep_old: keep_old && plan.plan().reversible,
+    };
+    let ending = match run.all_steps(plan, strategy) {
+        Ok(Verdict::Keep) => Ending::Succeeded,
+        Ok(Verdict::Undo(reason)) => Ending::RolledBack(reason),
+        // Once swapped the outcome stands.
+        Err(_) if run.swapped => Ending::Succeeded,
+        Err(error) => Ending::Failed(error),
+    };
+    Outcome {
+        ending,
+        kept_old: run.swapped && run.copied && run.keep_old,
+        before: run.before,
+        after: run.after,
+    }
+}
+
+struct Run<'a> {
+    bench: &'a mut dyn Workbench,
+    before: Measured,
+    after: Option<Measured>,
+    /// A second index exists.
+    copied: bool,
+    swapped: bool,
+    keep_old: bool,
+}
+
+impl Run<'_> {
+    fn all_steps(
+        &mut self,
+        plan: &Approved,
+        strategy: &dyn RepairStrategy,
+    ) -> Result<Verdict, PortError> {
+        self.bench.note("before", &to_json(&self.before))?;
+        let issue = &plan.plan().issue;
+        for &step in &plan.plan().steps {
+            if step == StepKind::Drop && self.keep_old {
+                break;
+            }
+            self.bench.begin(step)?;
+            match step {
+                StepKind::Check => {
+                    let started = self.bench.elapsed();
+                    let (probe, after) = self.bench.compare()?;
+                    self.before.probe = probe;
+                    self.bench.note("before", &to_json(&self.before))?;
+                    self.bench.note("after", &to_json(&after))?;
+                    let verdict = strategy.validate(issue, &self.before, &after);
+                    self.after = Some(after);
+                    let took = self.bench.elapsed().saturating_sub(started);
+                    self.bench.note(
+                        "check",
+                        &json!({"verdict": verdict, "ms": took.as_millis() as u64}),
+                    )?;
+                    if let Verdict::Undo(_) = verdict {
+                        self.bench.begin(StepKind::Drop)?;
+                        // Failing that, the leftover is removed later; the verdict stands.
+                        let _ = self.bench.execute(StepKind::Drop);
+                        return Ok(verdict);
+                    }
+                }
+                _ => {
+                    self.bench.execute(step)?;
+                    match step {
+                        StepKind::CreateCopy => self.copied = true,
+                        StepKind::Swap => self.swapped = true,
+                        StepKind::Drop => self.copied = false,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if self.after.is_none() {
+            let after = self.bench.measure()?;
+            self.bench.note("after", &to_json(&after))?;
+            let verdict = strategy.validate(issue, &self.before, &after);
+            self.after = Some(after);
+            return Ok(verdict);
+        }
+        Ok(Verdict::Keep)
+    }
+}
+
+fn to_json(measured: &Measured) -> Value {
+    serde_json::to_value(measured).unwrap_or(Value::Null)
+}

@@ -1,0 +1,52 @@
+//! HNSW indexes of pgvector: what their pages say and how healthy their graph is.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`layout`] | the bytes on a page |
+//! | `scan` | bringing elements and their links together |
+//! | `tally`, `placement` | what can be counted while pages go by |
+//! | `graph`, `slots`, `nodes`, `lists` | the graph in memory |
+//! | `reach`, `judge`, `recheck` | what is wrong with it, seen twice |
+//! | `pages` | the same where the graph does not fit into memory |
+//! | `health` | the figures |
+
+mod graph;
+mod health;
+mod judge;
+pub mod layout;
+mod lists;
+mod nodes;
+mod pages;
+mod placement;
+mod reach;
+mod recheck;
+mod scan;
+mod slots;
+mod tally;
+
+pub use graph::bytes_per_element;
+pub use health::{HnswFigures, HnswReport, InspectError, InspectOptions, inspect};
+
+use crate::vector_index::{PageSource, ReadError};
+use layout::Meta;
+
+/// Reads one page; nothing happens if it is past the end.
+fn read_page(
+    source: &mut dyn PageSource,
+    block: u32,
+    sink: &mut dyn FnMut(&layout::Page<'_>),
+) -> Result<(), ReadError> {
+    source.read(&mut std::iter::once(block), &mut |_, bytes| {
+        sink(&layout::Page::new(bytes))
+    })
+}
+
+/// Reads the metapage.
+fn read_meta(source: &mut dyn PageSource) -> Result<Meta, InspectError> {
+    let mut meta = None;
+    read_page(source, 0, &mut |page| meta = Some(Meta::decode(page)))?;
+    match meta {
+        Some(decoded) => decoded.map_err(|reason| InspectError::NotHnsw { reason }),
+        None => Err(ReadError::Gone.into()),
+    }
+}

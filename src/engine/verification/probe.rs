@@ -1,0 +1,84 @@
+//! How well two indexes answer the same searches.
+//!
+//! The truth is not known; the best `k` of what either index returned stands for it. That bounds
+//! both recalls from above by the same amount, so their difference is fair.
+
+use crate::repair::plan::ProbeFigures;
+
+/// A row that a search returned: where it is and how far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// The row, as block and offset in one number.
+    pub row: u64,
+    /// Its distance from the query.
+    pub distance: f64,
+}
+
+/// One row searched for in both indexes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probe {
+    /// The row whose value was the query.
+    pub row: u64,
+    /// Its distance from itself (not always the smallest: inner product).
+    pub own_distance: f64,
+    /// What the index in place returned; nothing where it cannot be searched.
+    pub before: Vec<Hit>,
+    /// What the replacement returned.
+    pub after: Vec<Hit>,
+}
+
+/// Distances that differ by less than this share are ties.
+const TIE: f64 = 1e-6;
+
+/// Figures of the index in place and of the replacement.
+pub fn figures(probes: &[Probe], k: u32) -> (ProbeFigures, ProbeFigures) {
+    let n = probes.len().max(1) as f64;
+    let blank = ProbeFigures {
+        queries: probes.len() as u32,
+        k,
+        ..ProbeFigures::default()
+    };
+    let (mut before, mut after) = (blank, blank);
+    let mut differences = Vec::with_capacity(probes.len());
+    for probe in probes {
+        let (worst, expected) = best_of_both(probe, k as usize);
+        let recall = |hits: &[Hit]| match expected {
+            0 => 1.0,
+            _ => {
+                let found = hits.iter().filter(|hit| hit.distance <= worst).count();
+                found.min(expected) as f64 / expected as f64
+            }
+        };
+        let (old, new) = (recall(&probe.before), recall(&probe.after));
+        before.recall += old / n;
+        after.recall += new / n;
+        before.self_found += found_itself(probe, &probe.before, k) / n;
+        after.self_found += found_itself(probe, &probe.after, k) / n;
+        differences.push(new - old);
+    }
+    let mean = differences.iter().sum::<f64>() / n;
+    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    after.difference = mean;
+    after.difference_se = (variance / n).sqrt();
+    (before, after)
+}
+
+/// The distance of the k-th best row that either index returned (ties included), and how many
+/// rows that makes, at most k.
+fn best_of_both(probe: &Probe, k: usize) -> (f64, usize) {
+    let mut pool: Vec<Hit> = probe.before.iter().chain(&probe.after).copied().collect();
+    pool.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row)));
+    pool.dedup_by_key(|hit| hit.row);
+    pool.truncate(k);
+    let worst = pool.last().map_or(0.0, |hit| hit.distance);
+    (worst + worst.abs() * TIE, pool.len())
+}
+
+/// 1 where a search for a row found it, or k rows that are as near.
+fn found_itself(probe: &Probe, hits: &[Hit], k: u32) -> f64 {
+    let as_near = probe.own_distance + probe.own_distance.abs() * TIE;
+    let all_nearer = hits.len() >= k as usize && hits.iter().all(|hit| hit.distance <= as_near);
+    f64::from(u8::from(
+        all_nearer || hits.iter().any(|hit| hit.row == probe.row),
+    ))
+}

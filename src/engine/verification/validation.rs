@@ -1,0 +1,84 @@
+//! The figures a repair set out to mend must be better, and searching must not be worse.
+
+use super::Verdict;
+use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
+use crate::model::{IndexIssue, Issue};
+use crate::repair::plan::Measured;
+
+/// A rebuilt index is fragmented less than this.
+const VALID_FRAGMENTATION: f32 = 0.3;
+/// Orphans that may remain: this many, or this share of the live elements.
+const VALID_ORPHANS: f64 = 10.0;
+const VALID_ORPHAN_SHARE: f64 = 0.000_01;
+/// Recall may differ by this much before it counts as worse.
+const MARGIN: f64 = 0.005;
+/// Standard normal quantile of a one-sided 95 % bound.
+const Z95: f64 = 1.645;
+
+/// Judges a replacement against the index in place.
+pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
+    let Some(new) = &after.hnsw else {
+        return Verdict::Undo("the replacement could not be read".into());
+    };
+    if new.dangling_edges > 0 {
+        return Verdict::Undo(format!(
+            "the replacement has {} dangling edges",
+            new.dangling_edges
+        ));
+    }
+    let Issue::Index(issue) = issue;
+    let unmended = match issue {
+        IndexIssue::Fragmentation { .. } => (new.fragmentation >= VALID_FRAGMENTATION)
+            .then(|| format!("fragmentation is still {:.2}", new.fragmentation)),
+        IndexIssue::OrphanNodes { .. } => {
+            let allowed = VALID_ORPHANS.max(new.live_elements as f64 * VALID_ORPHAN_SHARE);
+            (new.orphans_with_rows as f64 >= allowed)
+                .then(|| format!("{} orphans remain", new.orphans_with_rows))
+        }
+        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
+            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
+        IndexIssue::InvalidIndex { .. } | IndexIssue::DeadTuples { .. } => None,
+    };
+    if let Some(reason) = unmended {
+        return Verdict::Undo(reason);
+    }
+    // Recall is the judge. Reachability stands in where nothing could be searched for: in an
+    // inner-product graph what cannot be reached may be nobody's nearest.
+    match (&after.probe, &before.hnsw) {
+        (Some(probe), _) if before.valid && before.probe.is_some() => {
+            let best_case = probe.difference + Z95 * probe.difference_se;
+            if best_case < -MARGIN {
+                return Verdict::Undo(format!(
+                    "recall@{} on {} rows fell by {:.3} (95 % bound {:.3}, {MARGIN} allowed)",
+                    probe.k, probe.queries, -probe.difference, -best_case
+                ));
+            }
+        }
+        (_, Some(old)) if before.valid => {
+            let lost = f64::from(old.connectivity_score) - f64::from(new.connectivity_score);
+            if lost > MARGIN {
+                return Verdict::Undo(format!(
+                    "connectivity fell from {:.3} to {:.3}",
+                    old.connectivity_score, new.connectivity_score
+                ));
+            }
+        }
+        _ => {}
+    }
+    Verdict::Keep
+}
+
+/// Judges a vacuum. It has no undo: this only tells whether it helped.
+pub fn vacuumed(before: &Measured, after: &Measured) -> Verdict {
+    let (dead, live) = (
+        after.dead_rows.unwrap_or_default(),
+        after.live_rows.unwrap_or_default(),
+    );
+    if is_decayed_by_dead_rows(dead, live) {
+        return Verdict::Undo(format!(
+            "{dead} of {} dead rows remain: something still needs them",
+            before.dead_rows.unwrap_or_default()
+        ));
+    }
+    Verdict::Keep
+}

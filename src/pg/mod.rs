@@ -1,0 +1,32 @@
+//! PostgreSQL: buffers, locks, shared memory, hooks, transactions, settings, errors.
+//!
+//! The only room where `unsafe` may stand. It implements the engine's ports and decides
+//! nothing: no threshold and no figure is computed here.
+#![allow(unsafe_code)]
+
+pub mod build;
+pub mod catalog;
+pub mod compat;
+pub mod databases;
+mod entry;
+pub mod error;
+pub mod executor;
+pub mod filing;
+pub mod guc;
+pub mod history;
+pub mod hooks;
+pub mod journal;
+pub mod lifecycle;
+pub mod locks;
+pub mod pages;
+pub mod privilege;
+pub mod probe;
+pub mod procedure;
+pub mod registration;
+pub mod shmem;
+pub mod sql;
+pub mod system;
+pub mod toplevel;
+pub mod workbench;
+pub mod world;
+pub mod xact;

@@ -1,0 +1,210 @@
+//! Index pages through the buffer manager: copied out under a short share lock.
+//!
+//! Never a read mode that zeroes what it cannot verify. Two readers: one for a session, which
+//! holds the index open; one for the background, which lets go of everything between batches
+//! and notices when the file is no longer the one it began with.
+
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use ruvector_dag_healing_engine::model::IndexInfo;
+use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::{PAGE_SIZE, PageSource, ReadError};
+
+use super::lifecycle;
+use super::xact::{Snapshot, transaction};
+
+const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE);
+
+type Blocks<'a> = &'a mut dyn Iterator<Item = u32>;
+type Sink<'a> = &'a mut dyn FnMut(u32, &[u8; PAGE_SIZE]);
+
+/// An index held open under `AccessShareLock` until this goes out of scope.
+pub struct OpenIndex {
+    relation: pg_sys::Relation,
+    strategy: pg_sys::BufferAccessStrategy,
+    scratch: Box<[u8; PAGE_SIZE]>,
+}
+
+impl OpenIndex {
+    /// Opens an index. `None`: it is gone. Waits for a conflicting lock unless `locked` says that
+    /// the caller has the lock.
+    pub fn open(index: u32, locked: bool) -> Option<Self> {
+        let mode = if locked {
+            pg_sys::NoLock
+        } else {
+            pg_sys::AccessShareLock
+        };
+        // SAFETY: inside a transaction; a null relation is handled.
+        unsafe {
+            let relation = pg_sys::try_index_open(pg_sys::Oid::from(index), mode as i32);
+            if relation.is_null() {
+                return None;
+            }
+            let bulk = pg_sys::BufferAccessStrategyType::BAS_BULKREAD;
+            Some(Self {
+                relation,
+                strategy: pg_sys::GetAccessStrategy(bulk),
+                scratch: Box::new([0; PAGE_SIZE]),
+            })
+        }
+    }
+
+    fn relfilenode(&self) -> u32 {
+        // SAFETY: the relation is open.
+        unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() }
+    }
+
+    fn blocks(&self) -> u32 {
+        // SAFETY: the relation is open.
+        unsafe {
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            pg_sys::RelationGetNumberOfBlocksInFork(self.relation, main)
+        }
+    }
+
+    /// Copies one block out and hands it on; neither lock nor pin is held meanwhile.
+    fn hand_on(&mut self, block: u32, sink: Sink) {
+        lifecycle::interrupts();
+        // SAFETY: the block exists; the buffer is pinned and share-locked while its 8192 bytes
+        // are copied, and released before anything else happens.
+        unsafe {
+            let buffer = pg_sys::ReadBufferExtended(
+                self.relation,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                self.strategy,
+            );
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer).cast::<[u8; PAGE_SIZE]>();
+            self.scratch.copy_from_slice(&*page);
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+        sink(block, &self.scratch);
+    }
+}
+
+impl Drop for OpenIndex {
+    fn drop(&mut self) {
+        // While an error unwinds, the end of the transaction closes the relation.
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: opened by `open`, closed once. The lock stays until the transaction ends.
+        unsafe {
+            pg_sys::FreeAccessStrategy(self.strategy);
+            pg_sys::index_close(self.relation, pg_sys::NoLock as i32);
+        }
+    }
+}
+
+impl PageSource for OpenIndex {
+    fn block_count(&mut self) -> Result<u32, ReadError> {
+        Ok(self.blocks())
+    }
+
+    fn read(&mut self, blocks: Blocks, sink: Sink) -> Result<(), ReadError> {
+        let end = self.blocks();
+        for block in blocks.filter(|block| *block < end) {
+            self.hand_on(block, sink);
+        }
+        Ok(())
+    }
+}
+
+/// Blocks read before everything is let go of: 2 MB.
+const BATCH: usize = 256;
+/// Longest sleep at a time, so that a worker told to leave does so soon.
+const NAP: Duration = Duration::from_millis(200);
+
+/// An index read in batches, each a transaction of its own without a snapshot.
+pub struct BackgroundPages<'a> {
+    index: IndexInfo,
+    bytes_per_second: u64,
+    /// Whether to give up, asked between batches.
+    stop: &'a dyn Fn() -> bool,
+    started: Instant,
+    bytes: u64,
+}
+
+impl<'a> BackgroundPages<'a> {
+    /// A reader of the file that `index` describes, which reads at most `limit_mb` megabytes a
+    /// second (0: as fast as it can).
+    pub fn new(index: &IndexInfo, limit_mb: u64, stop: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            index: index.clone(),
+            bytes_per_second: limit_mb * 1_000_000,
+            stop,
+            started: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// Runs `work` on the index if it is still the same file and nobody has it locked.
+    fn with_index<T>(&self, work: impl FnOnce(&mut OpenIndex) -> T) -> Result<T, ReadError> {
+        let done = transaction(Snapshot::None, || {
+            let (oid, mode) = (self.index.index_oid, pg_sys::AccessShareLock as i32);
+            // SAFETY: inside a transaction, at whose end the lock goes. Never queues.
+            if !unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), mode) } {
+                return Err(PortError::Gone("the index".into()));
+            }
+            match OpenIndex::open(oid, true) {
+                Some(mut open) if open.relfilenode() == self.index.relfilenode => {
+                    Ok(work(&mut open))
+                }
+                _ => Err(PortError::Gone("the index".into())),
+            }
+        });
+        done.map_err(|error| match error {
+            PortError::Gone(_) | PortError::Busy(_) => ReadError::Gone,
+            PortError::Stopped(_) => ReadError::Stopped,
+            PortError::Failed(reason) => ReadError::Unreadable { block: 0, reason },
+        })
+    }
+
+    /// Sleeps as long as the limit asks.
+    fn throttle(&self) -> Result<(), ReadError> {
+        loop {
+            if (self.stop)() {
+                return Err(ReadError::Stopped);
+            }
+            let Some(seconds) = self
+                .bytes
+                .checked_div(self.bytes_per_second)
+                .map(|_| self.bytes as f64 / self.bytes_per_second as f64)
+            else {
+                return Ok(());
+            };
+            let ahead = seconds - self.started.elapsed().as_secs_f64();
+            if ahead < 0.001 {
+                return Ok(());
+            }
+            lifecycle::wait(Duration::from_secs_f64(ahead).min(NAP));
+        }
+    }
+}
+
+impl PageSource for BackgroundPages<'_> {
+    fn block_count(&mut self) -> Result<u32, ReadError> {
+        self.with_index(|open| open.blocks())
+    }
+
+    fn read(&mut self, blocks: Blocks, sink: Sink) -> Result<(), ReadError> {
+        let mut blocks = blocks.peekable();
+        while blocks.peek().is_some() {
+            let read = self.with_index(|open| {
+                let end = open.blocks();
+                let mut read = 0;
+                for block in blocks.by_ref().take(BATCH).filter(|block| *block < end) {
+                    open.hand_on(block, sink);
+                    read += 1;
+                }
+                read
+            })?;
+            self.bytes += read * PAGE_SIZE as u64;
+            self.throttle()?;
+        }
+        Ok(())
+    }
+}

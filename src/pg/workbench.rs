@@ -1,0 +1,254 @@
+//! The steps of a repair, taken on a real index.
+
+use std::time::{Duration, Instant};
+
+use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
+use ruvector_dag_healing_engine::ports::{PortError, Workbench};
+use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures, StepKind};
+use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::hnsw::{InspectError, InspectOptions, inspect};
+use ruvector_dag_healing_engine::verification::probe;
+use serde_json::Value;
+
+use super::build::{self, Target};
+use super::locks::SessionLocks;
+use super::pages::BackgroundPages;
+use super::xact::{Snapshot, transaction};
+use super::{catalog, guc, history, toplevel, world};
+
+/// Rows searched for in the check, and neighbours asked for.
+const PROBES: usize = 64;
+const NEIGHBOURS: u32 = 10;
+
+/// One repair of one index.
+pub struct RepairBench {
+    id: RepairId,
+    index: IndexInfo,
+    /// The index that is not in place.
+    spare: Option<u32>,
+    sample: Vec<HeapTid>,
+    locks: SessionLocks,
+    /// The role that asked for the undo, where there is one.
+    pub undone_by: u32,
+    /// Tells whoever watches that a lock on the table is held now.
+    announce: Box<dyn Fn(u32)>,
+    started: Instant,
+}
+
+impl RepairBench {
+    /// A bench for a repair whose row is committed. `announce` is called with the table before
+    /// it is locked.
+    pub fn new(id: RepairId, index: IndexInfo, announce: Box<dyn Fn(u32)>) -> Self {
+        Self {
+            id,
+            index,
+            spare: None,
+            sample: Vec::new(),
+            locks: SessionLocks::default(),
+            undone_by: 0,
+            announce,
+            started: Instant::now(),
+        }
+    }
+
+    /// Lets go of the locks on the table and its indexes.
+    pub fn release(&mut self) {
+        self.locks = SessionLocks::default();
+    }
+
+    /// Removes the index that is not in place, if there is one, without a word in the history.
+    pub fn discard(&mut self) -> Result<(), PortError> {
+        let Some(spare) = self.spare.take() else {
+            return Ok(());
+        };
+        let (limit, table) = (world::lock_timeout(), self.index.table_oid);
+        let target = Target {
+            table,
+            index: spare,
+        };
+        transaction(Snapshot::Active, || {
+            build::lock(target, limit, &mut self.locks)
+        })?;
+        build::drop_spare(table, spare, limit, || Ok(()))
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            table: self.index.table_oid,
+            index: self.index.index_oid,
+        }
+    }
+
+    fn spare(&self) -> Result<u32, PortError> {
+        self.spare
+            .ok_or_else(|| PortError::Failed("there is no second index".into()))
+    }
+
+    /// Figures of one index, and a sample of the rows in it.
+    fn look(&self, index: &IndexInfo) -> Result<(Measured, Vec<HeapTid>), PortError> {
+        let mut measured = Measured {
+            valid: index.valid,
+            dead_rows: Some(index.dead_rows),
+            live_rows: Some(index.live_rows),
+            ..Measured::default()
+        };
+        if index.access_method != "hnsw" {
+            return Ok((measured, Vec::new()));
+        }
+        let never = || false;
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, &never);
+        let options = InspectOptions {
+            memory_limit: guc::maintenance_work_mem(),
+            sample_rows: PROBES,
+            seed: self.id as u64,
+        };
+        match inspect(&mut pages, &options) {
+            Ok(report) => {
+                measured.hnsw = Some(report.figures);
+                Ok((measured, report.sampled_rows))
+            }
+            Err(InspectError::Read(error)) => Err(error.into()),
+            Err(InspectError::NotHnsw { .. }) => Ok((measured, Vec::new())),
+        }
+    }
+
+    /// Exchanges the two indexes, and records that and what `also` records in the same transaction.
+    fn exchange(
+        &mut self,
+        swapped: bool,
+        also: impl FnOnce() -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        let (id, table, leaving) = (self.id, self.index.table_oid, self.index.index_oid);
+        let entering = self.spare()?;
+        build::swap(table, entering, leaving, world::lock_timeout(), |name| {
+            history::set_swapped(id, entering, leaving, name, swapped)?;
+            also()
+        })?;
+        (self.index.index_oid, self.spare) = (entering, Some(leaving));
+        Ok(())
+    }
+
+    fn reread(&self, oid: u32) -> Result<IndexInfo, PortError> {
+        transaction(Snapshot::Active, || catalog::index(oid))?
+            .ok_or_else(|| PortError::Gone(self.index.index_name.clone()))
+    }
+}
+
+impl Workbench for RepairBench {
+    fn begin(&mut self, step: StepKind) -> Result<(), PortError> {
+        transaction(Snapshot::Active, || {
+            history::mark_step(self.id, step.code())
+        })
+    }
+
+    fn execute(&mut self, step: StepKind) -> Result<(), PortError> {
+        let (id, target) = (self.id, self.target());
+        let limit = world::lock_timeout();
+        match step {
+            StepKind::CreateCopy => {
+                (self.announce)(target.table);
+                transaction(Snapshot::Active, || {
+                    build::lock(target, limit, &mut self.locks)
+                })?;
+                let record = |copy, name: &str| history::set_spare(id, copy, name);
+                self.spare = Some(build::create_copy(target, &mut self.locks, record)?);
+                Ok(())
+            }
+            StepKind::Build => {
+                let started = Instant::now();
+                build::build(target.table, self.spare()?)?;
+                let ms = started.elapsed().as_secs_f64() * 1000.0;
+                transaction(Snapshot::Active, || {
+                    history::note(id, "build_ms", &serde_json::json!(ms.round()))
+                })
+            }
+            StepKind::Validate => build::validate(target.table, self.spare()?),
+            StepKind::Swap => self.exchange(true, || Ok(())),
+            StepKind::SwapBack => {
+                let asked_by = self.undone_by;
+                // Index and history say the same, whatever ends the process.
+                self.exchange(false, || history::roll_back_ended(id, asked_by))
+            }
+            StepKind::Drop => {
+                let spare = self.spare()?;
+                build::drop_spare(target.table, spare, limit, || history::clear_spare(id))?;
+                self.spare = None;
+                Ok(())
+            }
+            StepKind::Vacuum => {
+                (self.announce)(target.table);
+                toplevel::vacuum(&self.index.table_name)
+            }
+            StepKind::Check => Err(PortError::Failed(
+                "a check is compared, not executed".into(),
+            )),
+        }
+    }
+
+    fn measure(&mut self) -> Result<Measured, PortError> {
+        let index = self.reread(self.index.index_oid)?;
+        // An invalid index may be half built: its graph says nothing.
+        let (measured, sample) = match index.valid {
+            true => self.look(&index)?,
+            false => (Measured::default(), Vec::new()),
+        };
+        (self.index, self.sample) = (index, sample);
+        Ok(measured)
+    }
+
+    fn compare(&mut self) -> Result<(Option<ProbeFigures>, Measured), PortError> {
+        let spare = self.spare()?;
+        let (mut measured, sample) = self.look(&self.reread(spare)?)?;
+        let old = self.index.valid.then_some(self.index.index_oid);
+        // Rows sampled from the index in place, so that what only one of them finds is seen.
+        let rows = if old.is_some() { &self.sample } else { &sample };
+        let search = |old| {
+            transaction(Snapshot::Active, || {
+                super::probe::compare(self.index.table_oid, old, spare, rows, NEIGHBOURS as usize)
+            })
+        };
+        // A damaged index may raise an error when it is searched: then it answers nothing.
+        let (old, probes) = match search(old) {
+            Err(PortError::Failed(_)) if old.is_some() => (None, search(None)?),
+            probes => (old, probes?),
+        };
+        let (before, after) = probe::figures(&probes, NEIGHBOURS);
+        measured.probe = Some(after);
+        if let Some(figures) = measured.hnsw.as_ref().filter(|f| f.live_elements > 0) {
+            let elements = figures.live_elements;
+            transaction(Snapshot::Active, || {
+                history::note_build_rate(self.id, elements)
+            })?;
+        }
+        Ok((old.is_some().then_some(before), measured))
+    }
+
+    fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError> {
+        transaction(Snapshot::Active, || history::note(self.id, key, value))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Takes hold of an existing spare index of a repair that has ended.
+pub fn resume(
+    id: RepairId,
+    index: IndexInfo,
+    spare: u32,
+    announce: Box<dyn Fn(u32)>,
+) -> Result<RepairBench, PortError> {
+    let mut bench = RepairBench::new(id, index, announce);
+    (bench.announce)(bench.index.table_oid);
+    let limit = world::lock_timeout();
+    let target = Target {
+        table: bench.index.table_oid,
+        index: spare,
+    };
+    transaction(Snapshot::Active, || {
+        build::lock(target, limit, &mut bench.locks)
+    })?;
+    bench.spare = Some(spare);
+    Ok(bench)
+}

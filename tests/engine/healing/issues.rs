@@ -1,0 +1,178 @@
+use ruvector_dag_healing_engine::detection::index_health::{findings, look_is_due};
+use ruvector_dag_healing_engine::diagnosis::diagnose;
+use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, Severity};
+use ruvector_dag_healing_engine::repair::strategy::registry;
+use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+
+use super::{healthy, index};
+
+fn look(change: impl Fn(&mut HnswFigures)) -> IndexHealthCheck {
+    let mut figures = healthy(10_000);
+    change(&mut figures);
+    IndexHealthCheck {
+        index: index("i"),
+        hnsw: Some(figures),
+        checked_at: 0,
+        notices: Vec::new(),
+    }
+}
+
+fn codes(look: &IndexHealthCheck) -> Vec<&'static str> {
+    findings(look)
+        .iter()
+        .map(|finding| finding.issue.code())
+        .collect()
+}
+
+#[test]
+fn a_healthy_index_has_no_issue() {
+    assert!(codes(&look(|_| {})).is_empty());
+    assert!(codes(&look(|f| *f = healthy(0))).is_empty());
+}
+
+#[test]
+fn every_threshold_is_where_it_is_said_to_be() {
+    let none: [&str; 0] = [];
+    assert_eq!(codes(&look(|f| f.fragmentation = 0.5)), none);
+    assert_eq!(codes(&look(|f| f.fragmentation = 0.501)), ["fragmentation"]);
+    assert_eq!(codes(&look(|f| f.orphans_with_rows = 10)), none);
+    assert_eq!(codes(&look(|f| f.orphans_with_rows = 11)), ["orphan_nodes"]);
+    let big = |orphans| look(move |f| (*f, f.orphans_with_rows) = (healthy(10_000_000), orphans));
+    assert_eq!(codes(&big(100)), none);
+    assert_eq!(codes(&big(101)), ["orphan_nodes"]);
+    assert_eq!(codes(&look(|f| f.connectivity_score = 0.8)), none);
+    assert_eq!(
+        codes(&look(|f| f.connectivity_score = 0.79)),
+        ["poor_connectivity"]
+    );
+}
+
+#[test]
+fn orphans_without_rows_are_nobodys_loss() {
+    assert!(codes(&look(|f| f.orphan_count = 5_000)).is_empty());
+}
+
+#[test]
+fn a_small_index_has_no_quality_to_judge() {
+    let small = |elements| look(move |f| (*f, f.fragmentation) = (healthy(elements), 0.9));
+    assert!(codes(&small(999)).is_empty());
+    assert_eq!(codes(&small(1_000)), ["fragmentation"]);
+}
+
+#[test]
+fn an_estimate_of_reachability_accuses_nobody() {
+    let sampled =
+        look(|f| (f.sampled, f.connectivity_score, f.orphans_with_rows) = (true, 0.5, 5_000));
+    assert!(codes(&sampled).is_empty());
+}
+
+#[test]
+fn an_invalid_index_is_one_unless_somebody_builds_it() {
+    let mut look = look(|_| {});
+    look.index.valid = false;
+    assert_eq!(codes(&look), ["invalid_index"]);
+    look.index.under_construction = true;
+    assert!(codes(&look).is_empty());
+}
+
+#[test]
+fn a_leftover_of_a_valid_index_is_advised_about_not_repaired() {
+    let mut look = look(|_| {});
+    (look.index.valid, look.index.valid_twin) = (false, Some("public.j".into()));
+    let diagnosis = diagnose(findings(&look).remove(0), &registry());
+    assert_eq!(diagnosis.recommended_repair, "none");
+    assert!(
+        diagnosis.impact["advice"]
+            .as_str()
+            .unwrap()
+            .starts_with("DROP INDEX CONCURRENTLY i;")
+    );
+}
+
+#[test]
+fn dead_rows_count_when_they_are_many_and_in_the_index() {
+    let with = |dead_rows, live_rows| {
+        let mut look = look(|_| {});
+        (look.index.dead_rows, look.index.live_rows) = (dead_rows, live_rows);
+        codes(&look).contains(&"dead_tuples")
+    };
+    assert!(with(4_000, 6_000));
+    assert!(!with(2_900, 7_100));
+    assert!(!with(999, 1));
+    // More dead rows than the index has entries: the counter lags behind a vacuum.
+    assert!(!with(10_001, 0));
+}
+
+#[test]
+fn priorities_and_severities_follow_the_table() {
+    let diagnosed = |change: &dyn Fn(&mut HnswFigures)| {
+        let found = findings(&look(change)).remove(0);
+        let diagnosis = diagnose(found, &registry());
+        (diagnosis.priority, diagnosis.severity)
+    };
+    assert_eq!(
+        diagnosed(&|f| f.fragmentation = 0.75),
+        (75, Severity::Medium)
+    );
+    assert_eq!(diagnosed(&|f| f.fragmentation = 0.85), (85, Severity::High));
+    assert_eq!(
+        diagnosed(&|f| f.orphans_with_rows = 12),
+        (20, Severity::Low)
+    );
+    assert_eq!(
+        diagnosed(&|f| f.orphans_with_rows = 60),
+        (60, Severity::Medium)
+    );
+    assert_eq!(
+        diagnosed(&|f| f.orphans_with_rows = 5_000),
+        (90, Severity::High)
+    );
+    assert_eq!(
+        diagnosed(&|f| f.connectivity_score = 0.7),
+        (50, Severity::Medium)
+    );
+    assert_eq!(
+        diagnosed(&|f| f.connectivity_score = 0.4),
+        (100, Severity::Critical)
+    );
+}
+
+#[test]
+fn an_issue_keeps_its_id_across_a_rebuild() {
+    let sick = look(|f| f.fragmentation = 0.9);
+    let mut rebuilt = sick.clone();
+    (rebuilt.index.index_oid, rebuilt.index.relfilenode) = (999, 999);
+    assert_eq!(
+        findings(&sick)[0].issue_id(),
+        findings(&rebuilt)[0].issue_id()
+    );
+    let mut other = sick.clone();
+    other.index = index("other");
+    assert_ne!(
+        findings(&sick)[0].issue_id(),
+        findings(&other)[0].issue_id()
+    );
+}
+
+#[test]
+fn a_look_is_due_when_something_may_have_changed() {
+    let seen = look(|_| {});
+    let due = |now, change: &dyn Fn(&mut IndexInfo)| {
+        let mut index = seen.index.clone();
+        change(&mut index);
+        look_is_due(Some(&seen), &index, now)
+    };
+    const DAY: i64 = 86_400_000_000;
+    assert!(look_is_due(None, &seen.index, 0));
+    assert!(!due(0, &|_| {}));
+    assert!(!due(DAY, &|_| {}));
+    assert!(due(DAY + 1, &|_| {}));
+    // 1 % of 5,000 rows is 50.
+    assert!(!due(0, &|i| i.modifications = 50));
+    assert!(due(0, &|i| i.modifications = 51));
+    assert!(due(0, &|i| i.vacuums = 1));
+    assert!(due(0, &|i| i.relfilenode = 2));
+    assert!(due(0, &|i| i.valid = false));
+    assert!(due(0, &|i| i.blocks = 1_011));
+    assert!(!due(0, &|i| i.blocks = 1_010));
+}

@@ -1,0 +1,75 @@
+//! The loop without a server: a world in memory with a clock of its own.
+
+// Detect → file → repair → settle, cycle after cycle.
+mod cycle;
+// What speaks against starting a repair.
+mod guards;
+// Which figures are issues, when a look is due, what is most pressing.
+mod issues;
+// Two indexes compared by what searches return.
+mod probe;
+// Closing what a crash left open.
+mod recovery;
+// Steps taken, and taken back.
+mod runner;
+// The maintenance window and the grace period.
+mod settings;
+// Kept or undone.
+mod validation;
+// The world in memory.
+mod world;
+
+use ruvector_dag_healing_engine::model::{IndexInfo, IndexIssue, Issue};
+use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+
+/// Figures of a healthy index of this many elements.
+fn healthy(elements: u64) -> HnswFigures {
+    HnswFigures {
+        connectivity_score: 1.0,
+        layer_distribution: vec![elements],
+        entry_point_quality: 1.0,
+        orphan_count: 0,
+        orphans_with_rows: 0,
+        fragmentation: 0.0,
+        elements,
+        live_elements: elements,
+        deleted_elements: 0,
+        ghosts: 0,
+        heap_tids: elements,
+        zero_in_degree: 0,
+        low_degree: 0,
+        mean_degree_fill: 1.0,
+        dangling_edges: 0,
+        pages: elements / 4 + 1,
+        predicted_pages: elements / 4 + 1,
+        sampled: false,
+        m: 16,
+        ef_construction: 64,
+        dimensions: 384,
+    }
+}
+
+fn index(name: &str) -> IndexInfo {
+    IndexInfo {
+        index_oid: 100,
+        table_oid: 10,
+        index_name: name.into(),
+        table_name: "public.documents".into(),
+        definition: format!("CREATE INDEX {name} ON public.documents USING hnsw (embedding)"),
+        access_method: "hnsw".into(),
+        relfilenode: 1,
+        valid: true,
+        under_construction: false,
+        blocks: 1_000,
+        modifications: 0,
+        vacuums: 0,
+        live_rows: 5_000,
+        dead_rows: 0,
+        valid_twin: None,
+    }
+}
+
+fn fragmentation(level: f32) -> Issue {
+    let index = "i".into();
+    Issue::Index(IndexIssue::Fragmentation { index, level })
+}

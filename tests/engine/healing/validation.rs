@@ -1,0 +1,170 @@
+use ruvector_dag_healing_engine::model::{IndexIssue, Issue};
+use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures};
+use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+use ruvector_dag_healing_engine::verification::Verdict;
+use ruvector_dag_healing_engine::verification::validation::{rebuilt, vacuumed};
+
+use super::{fragmentation, healthy};
+
+fn measured(valid: bool, change: impl Fn(&mut HnswFigures)) -> Measured {
+    let mut figures = healthy(10_000);
+    change(&mut figures);
+    Measured {
+        hnsw: Some(figures),
+        valid,
+        ..Measured::default()
+    }
+}
+
+fn old() -> Measured {
+    measured(true, |f| f.fragmentation = 0.8)
+}
+
+fn probed(measured: Measured, difference: f64, difference_se: f64) -> Measured {
+    let probe = ProbeFigures {
+        queries: 64,
+        k: 10,
+        difference,
+        difference_se,
+        ..ProbeFigures::default()
+    };
+    Measured {
+        probe: Some(probe),
+        ..measured
+    }
+}
+
+fn undone(issue: &Issue, before: &Measured, after: &Measured) -> String {
+    match rebuilt(issue, before, after) {
+        Verdict::Keep => "kept".into(),
+        Verdict::Undo(reason) => reason,
+    }
+}
+
+#[test]
+fn a_mended_index_is_kept() {
+    assert_eq!(
+        rebuilt(&fragmentation(0.8), &old(), &measured(false, |_| {})),
+        Verdict::Keep
+    );
+}
+
+#[test]
+fn what_was_to_be_mended_must_be_mended() {
+    let issue = fragmentation(0.8);
+    assert!(
+        undone(&issue, &old(), &measured(false, |f| f.fragmentation = 0.3))
+            .contains("fragmentation")
+    );
+
+    let issue = Issue::Index(IndexIssue::OrphanNodes {
+        index: "i".into(),
+        count: 500,
+    });
+    assert!(
+        undone(
+            &issue,
+            &old(),
+            &measured(false, |f| f.orphans_with_rows = 10)
+        )
+        .contains("orphans")
+    );
+    assert_eq!(
+        undone(
+            &issue,
+            &old(),
+            &measured(false, |f| f.orphans_with_rows = 9)
+        ),
+        "kept"
+    );
+
+    let issue = Issue::Index(IndexIssue::PoorConnectivity {
+        index: "i".into(),
+        score: 0.5,
+    });
+    let before = measured(true, |f| f.connectivity_score = 0.5);
+    assert!(
+        undone(
+            &issue,
+            &before,
+            &measured(false, |f| f.connectivity_score = 0.79)
+        )
+        .contains("connectivity")
+    );
+}
+
+#[test]
+fn nothing_else_may_get_worse() {
+    let issue = fragmentation(0.8);
+    assert!(
+        undone(
+            &issue,
+            &old(),
+            &measured(false, |f| f.connectivity_score = 0.99)
+        )
+        .contains("connectivity fell")
+    );
+    assert!(
+        undone(&issue, &old(), &measured(false, |f| f.dangling_edges = 1)).contains("dangling")
+    );
+    assert!(undone(&issue, &old(), &Measured::default()).contains("could not be read"));
+}
+
+#[test]
+fn recall_is_judged_by_its_confidence_bound() {
+    let issue = fragmentation(0.8);
+    let before = probed(old(), 0.0, 0.0);
+    let with = |difference, se| {
+        undone(
+            &issue,
+            &before,
+            &probed(measured(false, |_| {}), difference, se),
+        )
+    };
+    // Chance differences of equal builds are kept, shown losses are not.
+    assert_eq!(with(-0.01, 0.005), "kept");
+    assert!(with(-0.03, 0.005).contains("recall@10"));
+    assert_eq!(with(0.03, 0.005), "kept");
+}
+
+#[test]
+fn where_searches_answer_as_well_reachability_is_a_symptom() {
+    let issue = fragmentation(0.8);
+    let before = probed(old(), 0.0, 0.0);
+    let after = measured(false, |f| f.connectivity_score = 0.7);
+    assert_eq!(undone(&issue, &before, &probed(after, 0.0, 0.0)), "kept");
+}
+
+#[test]
+fn an_index_that_served_nobody_is_no_yardstick() {
+    let issue = Issue::Index(IndexIssue::InvalidIndex {
+        index: "i".into(),
+        twin: None,
+    });
+    let before = measured(false, |_| {});
+    assert_eq!(
+        undone(
+            &issue,
+            &before,
+            &measured(false, |f| f.connectivity_score = 0.97)
+        ),
+        "kept"
+    );
+}
+
+#[test]
+fn a_vacuum_that_could_not_remove_the_dead_did_not_help() {
+    let rows = |dead, live| Measured {
+        dead_rows: Some(dead),
+        live_rows: Some(live),
+        ..Measured::default()
+    };
+    assert_eq!(
+        vacuumed(&rows(9_000, 10_000), &rows(0, 10_000)),
+        Verdict::Keep
+    );
+    assert!(matches!(
+        vacuumed(&rows(9_000, 10_000), &rows(9_000, 10_000)),
+        Verdict::Undo(_)
+    ));
+}

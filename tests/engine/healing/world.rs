@@ -1,0 +1,165 @@
+use std::collections::BTreeMap;
+
+use ruvector_dag_healing_engine::cycle::{HealingCycleResult, HealingMetrics};
+use ruvector_dag_healing_engine::model::{
+    Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp,
+};
+use ruvector_dag_healing_engine::ports::{
+    ActiveRepair, Catalog, Clock, Executor, IssueState, IssueStatus, Journal, PortError,
+};
+use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
+use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
+use ruvector_dag_healing_engine::vector_index::PageSource;
+
+/// A world in which indexes have looks prepared for them, and launched repairs are written down.
+#[derive(Default)]
+pub struct World {
+    pub now: Timestamp,
+    pub indexes: Vec<IndexInfo>,
+    /// Looks the journal has, by identity. Reading pages is not part of this world.
+    pub looks: BTreeMap<String, IndexHealthCheck>,
+    pub issues: BTreeMap<String, IssueState>,
+    pub refusals: BTreeMap<String, String>,
+    pub repairs: Vec<ActiveRepair>,
+    pub launched: Vec<RepairPlan>,
+    pub conditions: Conditions,
+    pub cycles: u64,
+    /// Workers to be had.
+    pub room: usize,
+    /// What reading any page gives.
+    pub unreadable: Option<PortError>,
+}
+
+impl World {
+    /// Adds an index whose last look is the one given.
+    pub fn add(&mut self, look: IndexHealthCheck) {
+        self.indexes.push(look.index.clone());
+        self.looks.insert(look.index.identity(), look);
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl Catalog for World {
+    fn vector_indexes(&mut self) -> Result<Vec<IndexInfo>, PortError> {
+        Ok(self.indexes.clone())
+    }
+
+    fn pages<'a>(&'a mut self, _index: &IndexInfo) -> Result<Box<dyn PageSource + 'a>, PortError> {
+        Err(self
+            .unreadable
+            .clone()
+            .expect("every look in this world is prepared"))
+    }
+
+    fn memory_limit(&self) -> usize {
+        1 << 20
+    }
+}
+
+impl Journal for World {
+    fn last_look(&mut self, index: &IndexInfo) -> Result<Option<IndexHealthCheck>, PortError> {
+        Ok(self.looks.get(&index.identity()).cloned())
+    }
+
+    fn record_look(&mut self, look: &IndexHealthCheck) -> Result<(), PortError> {
+        self.looks.insert(look.index.identity(), look.clone());
+        Ok(())
+    }
+
+    fn file(&mut self, diagnosis: &Diagnosis) -> Result<IssueState, PortError> {
+        let id = diagnosis.finding.issue_id();
+        let known = self
+            .issues
+            .get(&id)
+            .filter(|state| state.status != IssueStatus::Resolved);
+        let state = match known {
+            Some(state) => IssueState {
+                is_new: false,
+                ..state.clone()
+            },
+            None => IssueState {
+                status: IssueStatus::Open,
+                is_new: true,
+                failures: 0,
+                last_repair: None,
+                last_repair_ms: 0.0,
+            },
+        };
+        self.issues.insert(id, state.clone());
+        Ok(state)
+    }
+
+    fn settle(
+        &mut self,
+        checked: &[(String, Vec<String>)],
+        all: Option<&[String]>,
+    ) -> Result<u64, PortError> {
+        let mut settled = 0;
+        for (id, state) in &mut self.issues {
+            let identity = id.rsplit('-').next().unwrap();
+            let gone = checked
+                .iter()
+                .any(|(known, ids)| known == identity && !ids.contains(id))
+                || all.is_some_and(|all| all.iter().all(|known| known != identity));
+            if gone && matches!(state.status, IssueStatus::Open | IssueStatus::Unresolved) {
+                state.status = IssueStatus::Resolved;
+                settled += 1;
+            }
+        }
+        Ok(settled)
+    }
+
+    fn note_refusal(&mut self, issue_id: &str, refusal: &Refusal) -> Result<(), PortError> {
+        self.refusals.insert(issue_id.into(), refusal.code.clone());
+        Ok(())
+    }
+
+    fn repairs(&mut self) -> Result<Vec<ActiveRepair>, PortError> {
+        Ok(self.repairs.clone())
+    }
+
+    fn close_cycle(
+        &mut self,
+        _result: &HealingCycleResult,
+        opened: usize,
+        _retention_days: u32,
+    ) -> Result<HealingMetrics, PortError> {
+        self.cycles += 1;
+        Ok(HealingMetrics {
+            checks_performed: self.cycles,
+            issues_detected: opened as u64,
+            ..HealingMetrics::default()
+        })
+    }
+}
+
+impl Executor for World {
+    fn plan_facts(&mut self, index: &IndexInfo) -> Result<PlanFacts, PortError> {
+        let figures = self
+            .looks
+            .get(&index.identity())
+            .and_then(|look| look.hnsw.clone());
+        Ok(PlanFacts {
+            figures,
+            build_memory: 1 << 30,
+            build_ms_per_element: None,
+        })
+    }
+
+    fn conditions(&mut self, _plan: &RepairPlan) -> Result<Conditions, PortError> {
+        Ok(self.conditions.clone())
+    }
+
+    fn launch(&mut self, plan: &Approved) -> Result<Option<RepairId>, PortError> {
+        if self.launched.len() >= self.room {
+            return Ok(None);
+        }
+        self.launched.push(plan.plan().clone());
+        Ok(Some(self.launched.len() as RepairId))
+    }
+}

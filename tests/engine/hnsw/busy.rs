@@ -1,0 +1,318 @@
+//! Indexes that are written to while they are read.
+
+use ruvector_dag_healing_engine::vector_index::ReadError;
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, InspectError, inspect};
+
+use super::model::{Bytes, El, Index, Link};
+use super::source::{Source, options};
+
+/// Six elements on a page each, in a ring.
+pub fn ring() -> Index {
+    let mut index = Index::new(
+        2,
+        (0..6)
+            .map(|i| El::ground(i as u32, &[(i + 1) % 6, (i + 5) % 6]))
+            .collect(),
+    );
+    index.per_page = 1;
+    index
+}
+
+pub fn pages(index: &Index) -> Vec<Bytes> {
+    index.build().pages
+}
+
+/// Inspects an index that is at another stage at each look.
+fn inspect_stages(stages: Vec<Vec<Bytes>>) -> (HnswReport, Source) {
+    let mut source = Source::changing(stages);
+    let report = inspect(&mut source, &options()).expect("an honest index");
+    (report, source)
+}
+
+#[test]
+fn a_quiet_index_is_read_once() {
+    let (report, source) = inspect_stages(vec![pages(&ring())]);
+    assert_eq!(report.figures.orphan_count, 0);
+    assert_eq!(source.order, [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_second_look_at_a_quiet_index_changes_nothing() {
+    let mut index = ring();
+    index.elements[2].layers[0] = vec![Link::To(1), Link::At((1, 7))];
+    index.elements[4].layers[0] = vec![Link::To(5)];
+    index.elements[3].rows.clear();
+    let (report, source) = inspect_stages(vec![pages(&index)]);
+    assert_eq!(
+        (
+            report.figures.orphan_count,
+            report.figures.orphans_with_rows
+        ),
+        (1, 0)
+    );
+    assert_eq!(
+        (report.figures.dangling_edges, report.figures.zero_in_degree),
+        (1, 1)
+    );
+    assert!(
+        source.most_reads() == 2,
+        "the suspects were looked at again, once"
+    );
+    assert_eq!(
+        source.reads[&1], 2,
+        "an element of block 3 has a link to nowhere on block 1"
+    );
+    assert_eq!(source.reads[&6], 1, "block 6 is beyond suspicion");
+}
+
+#[test]
+fn an_insert_under_way_is_no_orphan() {
+    // The new element is there, the links to it are not yet.
+    let mut half = ring();
+    half.elements.push(El::ground(6, &[2, 3]));
+    let mut whole = half.clone();
+    whole.elements[2].layers[0].push(Link::To(6));
+    let (report, _) = inspect_stages(vec![pages(&half), pages(&whole)]);
+    assert_eq!(
+        (report.figures.orphan_count, report.figures.zero_in_degree),
+        (0, 0)
+    );
+    assert_eq!(
+        (
+            report.figures.connectivity_score,
+            report.figures.live_elements
+        ),
+        (1.0, 7)
+    );
+
+    let (report, _) = inspect_stages(vec![pages(&half)]);
+    assert_eq!(
+        (report.figures.orphan_count, report.figures.zero_in_degree),
+        (1, 1),
+        "unless it stays so"
+    );
+}
+
+#[test]
+fn the_search_goes_on_from_what_the_second_look_reached() {
+    // A second new element can be reached only through the first, which is under way.
+    let mut half = ring();
+    half.elements.push(El::ground(6, &[2, 7]));
+    half.elements.push(El::ground(7, &[6]));
+    let mut whole = half.clone();
+    whole.elements[2].layers[0].push(Link::To(6));
+    let (report, _) = inspect_stages(vec![pages(&half), pages(&whole)]);
+    assert_eq!(report.figures.orphan_count, 0);
+}
+
+#[test]
+fn an_element_that_came_later_lets_the_search_pass() {
+    // Element 5 was linked to by 0 and 4; now only by a new one, on a page past the old end.
+    let mut before = ring();
+    before.elements[0].layers[0] = vec![Link::To(1)];
+    before.elements[4].layers[0] = vec![Link::To(3)];
+    let mut after = before.clone();
+    after.elements.push(El::ground(6, &[5, 4]));
+    after.elements[4].layers[0] = vec![Link::To(3), Link::To(6)];
+    let (report, _) = inspect_stages(vec![pages(&before), pages(&after)]);
+    assert_eq!(report.figures.orphan_count, 0);
+    assert_eq!(
+        (report.figures.live_elements, report.figures.dangling_edges),
+        (6, 0),
+        "it is not counted"
+    );
+}
+
+#[test]
+fn a_link_to_an_element_past_the_old_end_does_not_dangle() {
+    let before = ring();
+    let mut after = before.clone();
+    after.elements.push(El::ground(6, &[5, 0]));
+    after.elements[0].layers[0].push(Link::To(6));
+    // Page 1 was read with the new link, and the file was shorter when reading began.
+    let mut first = pages(&before);
+    first[1] = pages(&after)[1];
+    let (report, _) = inspect_stages(vec![first, pages(&after)]);
+    assert_eq!(report.figures.dangling_edges, 0);
+}
+
+/// The ring with element 3 deleted by a vacuum that has closed the gap first.
+pub fn vacuumed() -> Index {
+    let mut index = ring();
+    index.elements[3] = index.elements[3].clone().deleted();
+    index.elements[2].layers[0] = vec![Link::To(4), Link::To(1)];
+    index.elements[4].layers[0] = vec![Link::To(5), Link::To(2)];
+    index
+}
+
+#[test]
+fn a_vacuum_under_way_leaves_no_dangling_link() {
+    // The page of the link was read before the vacuum, the page it leads to after.
+    let (before, after) = (pages(&ring()), pages(&vacuumed()));
+    for linking in [3, 5] {
+        let mut first = after.clone();
+        first[linking] = before[linking];
+        let (report, _) = inspect_stages(vec![first.clone(), after.clone()]);
+        assert_eq!(
+            (report.figures.dangling_edges, report.figures.orphan_count),
+            (0, 0)
+        );
+        let (report, _) = inspect_stages(vec![first]);
+        assert_eq!(report.figures.dangling_edges, 1, "unless it stays so");
+    }
+}
+
+#[test]
+fn what_a_vacuum_deletes_meanwhile_is_no_orphan() {
+    // The pages of the links were read after the vacuum, that of the element before.
+    let (before, after) = (pages(&ring()), pages(&vacuumed()));
+    let mut first = after.clone();
+    first[4] = before[4];
+    let (report, _) = inspect_stages(vec![first, after]);
+    assert_eq!(
+        (report.figures.orphan_count, report.figures.zero_in_degree),
+        (0, 0)
+    );
+    assert_eq!(
+        (
+            report.figures.live_elements,
+            report.figures.connectivity_score
+        ),
+        (6, 1.0)
+    );
+}
+
+#[test]
+fn a_slot_used_again_is_another_element() {
+    // As before, and then the slot is taken by an insert that is not finished at any look.
+    let (before, after) = (pages(&ring()), vacuumed());
+    let mut reused = after.clone();
+    reused.elements[3] = El {
+        version: 2,
+        ..El::ground(9, &[0])
+    };
+    let mut first = pages(&after);
+    first[4] = before[4];
+    let (report, _) = inspect_stages(vec![first, pages(&reused)]);
+    assert_eq!(
+        (report.figures.orphan_count, report.figures.zero_in_degree),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_link_that_dangles_only_since_the_second_look_is_looked_at_again() {
+    // An orphan brings the second look to page 4, which a vacuum has emptied by then. Page 3,
+    // which links to it, is nothing the orphan leads to.
+    let orphan = |mut index: Index| {
+        index.elements.push(El::ground(6, &[3]));
+        pages(&index)
+    };
+    let (before, after) = (orphan(ring()), orphan(vacuumed()));
+    let (report, source) = inspect_stages(vec![before, after]);
+    assert_eq!(
+        report.figures.dangling_edges, 1,
+        "the orphan's own, at every look after the first"
+    );
+    assert_eq!(source.reads[&3], 2);
+}
+
+#[test]
+fn a_dangling_link_that_stays_is_found_among_links_that_change() {
+    let mut before = ring();
+    before.elements[0].layers[0].push(Link::At((9, 9)));
+    let mut after = before.clone();
+    after.elements[0].layers[0] =
+        vec![Link::At((9, 9)), Link::To(1), Link::To(3), Link::At((8, 8))];
+    let mut last = after.clone();
+    last.elements[0].layers[0].pop();
+    let (report, _) = inspect_stages(vec![pages(&before), pages(&after), pages(&last)]);
+    assert_eq!(report.figures.dangling_edges, 1);
+}
+
+#[test]
+fn a_new_entry_point_is_noticed() {
+    // Another element became the entry point and the old one was deleted, all between the
+    // reading of the metapage and of the old entry's page.
+    let mut after = ring();
+    after.elements[0] = after.elements[0].clone().deleted();
+    after.elements[1].layers[0] = vec![Link::To(2), Link::To(5)];
+    after.elements[5].layers[0] = vec![Link::To(4), Link::To(1)];
+    after.entry = Some(Link::To(4));
+    let mut first = pages(&after);
+    first[0] = pages(&ring())[0];
+    let (report, _) = inspect_stages(vec![first, pages(&after)]);
+    assert_eq!(
+        (
+            report.figures.orphan_count,
+            report.figures.entry_point_quality
+        ),
+        (0, 1.0)
+    );
+}
+
+#[test]
+fn a_higher_entry_point_is_noticed() {
+    let mut after = ring();
+    after.elements.push(El::tall(6, &[&[0, 1], &[]]));
+    after.elements[0].layers[0].push(Link::To(6));
+    after.entry = Some(Link::To(6));
+    let mut first = pages(&after);
+    first[0] = pages(&ring())[0];
+    let (report, _) = inspect_stages(vec![first.clone(), pages(&after)]);
+    assert_eq!(report.figures.entry_point_quality, 1.0);
+    let (report, _) = inspect_stages(vec![first]);
+    assert_eq!(
+        report.figures.entry_point_quality, 0.0,
+        "unless the metapage stays as it is"
+    );
+}
+
+#[test]
+fn an_index_that_changes_at_every_look_is_judged_all_the_same() {
+    let stages: Vec<_> = (0..9_u16)
+        .map(|n| {
+            let mut index = ring();
+            index.elements[usize::from(n) % 6].layers[0] = vec![Link::At((50, 1 + n))];
+            index.elements[usize::from(n + 1) % 6] = index.elements[0].clone().deleted();
+            pages(&index)
+        })
+        .collect();
+    let (report, source) = inspect_stages(stages);
+    assert!(report.figures.orphan_count <= report.figures.live_elements);
+    assert!(source.most_reads() <= 4);
+}
+
+#[test]
+fn a_source_that_fails_ends_the_inspection_wherever_it_is() {
+    let mut index = ring();
+    index.elements[2].layers[0] = vec![Link::At((1, 7))];
+    index.elements[4].layers[0] = vec![Link::At((1, 9))];
+    let mut whole = Source::quiet(pages(&index));
+    inspect(&mut whole, &options()).expect("an honest index");
+    for failure in [
+        ReadError::Gone,
+        ReadError::Stopped,
+        ReadError::Unreadable {
+            block: 3,
+            reason: "checksum".into(),
+        },
+    ] {
+        for patience in 0..whole.order.len() {
+            let mut source = Source::quiet(pages(&index));
+            (source.patience, source.failure) = (patience, failure.clone());
+            assert_eq!(
+                inspect(&mut source, &options()),
+                Err(InspectError::Read(failure.clone()))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_page_is_gone() {
+    assert_eq!(
+        inspect(&mut Source::quiet(vec![]), &options()),
+        Err(InspectError::Read(ReadError::Gone))
+    );
+}

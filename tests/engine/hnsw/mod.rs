@@ -1,0 +1,16 @@
+//! The figures of HNSW indexes, from pages made in memory.
+//!
+//! `model` writes pages and `reference` computes figures, both independently of the engine;
+//! `source` hands the pages out as a server would, quiet or busy.
+
+mod busy;
+mod busy_little;
+mod figures;
+mod golden;
+mod hostile;
+mod memory;
+mod model;
+mod random;
+mod reference;
+mod rows;
+mod source;

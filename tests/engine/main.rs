@@ -1,0 +1,8 @@
+//! Tests of the engine alone: no server, no clock, seconds.
+
+// The sources keep the rules of the house.
+mod tidy;
+// Figures of HNSW indexes.
+mod hnsw;
+// The healing loop: decisions, without a server.
+mod healing;
