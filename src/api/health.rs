@@ -9,9 +9,8 @@ use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::diagnosis::priority;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo};
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::{
-    HnswReport, InspectError, InspectOptions, inspect,
-};
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, inspect};
+use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use serde_json::json;
 
 use crate::pg::error::{UserError, or_raise, raise};
@@ -155,7 +154,7 @@ fn read(index: u32, name: &str) -> HnswReport {
     let report = match inspect(&mut pages, &options) {
         Ok(report) => report,
         Err(InspectError::Read(error)) => raise(PortError::from(error)),
-        Err(InspectError::NotHnsw { reason }) => raise(
+        Err(InspectError::NotSuch { reason }) => raise(
             UserError::new(
                 PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED,
                 format!("index {name} cannot be read"),

@@ -15,7 +15,8 @@ use crate::ports::{
 use crate::repair::guards::{Refusal, approve};
 use crate::repair::strategy::{RepairStrategy, registry, strategy_for};
 use crate::settings::HealingConfig;
-use crate::vector_index::hnsw::{InspectError, InspectOptions, inspect};
+use crate::vector_index::hnsw::inspect;
+use crate::vector_index::inspection::{InspectError, InspectOptions};
 
 /// What one check cycle did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -330,7 +331,7 @@ pub fn take_look<W: Catalog + Clock + ?Sized>(
         match inspect(world.pages(index)?.as_mut(), &options) {
             Ok(report) => (figures, notices) = (Some(report.figures), report.notices),
             Err(InspectError::Read(error)) => return Err(error.into()),
-            Err(InspectError::NotHnsw { reason }) => notices.push(reason),
+            Err(InspectError::NotSuch { reason }) => notices.push(reason),
         }
     }
     Ok(IndexHealthCheck {

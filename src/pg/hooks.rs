@@ -93,9 +93,7 @@ unsafe extern "C-unwind" fn note_access(
     let made_or_dropped = access == OAT_POST_CREATE || access == OAT_DROP;
     if class == pg_sys::ExtensionRelationId && made_or_dropped {
         EXTENSIONS_CHANGED.store(true, Ordering::Relaxed);
-    } else if class == pg_sys::DatabaseRelationId
-        && (made_or_dropped || access == OAT_POST_ALTER)
-    {
+    } else if class == pg_sys::DatabaseRelationId && (made_or_dropped || access == OAT_POST_ALTER) {
         DATABASES_CHANGED.store(true, Ordering::Relaxed);
     } else if class == compat::DB_ROLE_SETTING_RELATION && access == OAT_POST_ALTER {
         SETTINGS_OF.store(object.to_u32(), Ordering::Relaxed);

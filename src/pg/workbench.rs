@@ -6,7 +6,8 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{PortError, Workbench};
 use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures, StepKind};
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::hnsw::{InspectError, InspectOptions, inspect};
+use ruvector_dag_healing_engine::vector_index::hnsw::inspect;
+use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use ruvector_dag_healing_engine::verification::probe;
 use serde_json::Value;
 
@@ -108,7 +109,7 @@ impl RepairBench {
                 Ok((measured, report.sampled_rows))
             }
             Err(InspectError::Read(error)) => Err(error.into()),
-            Err(InspectError::NotHnsw { .. }) => Ok((measured, Vec::new())),
+            Err(InspectError::NotSuch { .. }) => Ok((measured, Vec::new())),
         }
     }
 

@@ -50,7 +50,10 @@ impl Database {
     /// Its healer died: the next one waits, longer each time.
     fn died(&mut self) {
         // One that lived for long did not die of what it does.
-        if self.last_start.is_some_and(|at| at.elapsed() > 2 * LONGEST_REST) {
+        if self
+            .last_start
+            .is_some_and(|at| at.elapsed() > 2 * LONGEST_REST)
+        {
             self.deaths = 0;
         }
         let rest = (REST * 2u32.pow(self.deaths.min(6))).min(LONGEST_REST);
@@ -133,7 +136,9 @@ impl Launcher {
             let repairs = board.repairs.iter().enumerate();
             let repairs = repairs.filter(|(_, r)| r.state == RepairState::Starting);
             let healers = healers.map(|(place, _)| (true, place));
-            healers.chain(repairs.map(|(place, _)| (false, place))).collect::<Vec<_>>()
+            healers
+                .chain(repairs.map(|(place, _)| (false, place)))
+                .collect::<Vec<_>>()
         });
         let starting = starting.unwrap_or_default();
         self.starting = starting.into_iter().map(|place| (place, now)).collect();
@@ -193,7 +198,10 @@ impl Launcher {
     /// Databases that want a healer now get one when they have not just lost one.
     fn note_wishes(&mut self) {
         let wanted = shmem::write(|board| {
-            (std::mem::take(&mut board.wanted), std::mem::take(&mut board.all_wanted))
+            (
+                std::mem::take(&mut board.wanted),
+                std::mem::take(&mut board.all_wanted),
+            )
         });
         let Some((wanted, all)) = wanted else {
             return;
@@ -235,7 +243,9 @@ impl Launcher {
         due.sort();
         let waiting = due.len() > room;
         // A look at a database without the extension is over in a moment: nobody need go for it.
-        let crowded = self.crowded_since.is_some_and(|since| since.elapsed() >= RETRY);
+        let crowded = self
+            .crowded_since
+            .is_some_and(|since| since.elapsed() >= RETRY);
         let mut in_vain = false;
         for (_, oid) in due {
             if room == 0 || in_vain {

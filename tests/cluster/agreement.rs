@@ -43,7 +43,9 @@ fn still_server() -> Option<(Server, Client)> {
 }
 
 fn copy(client: &mut Client, table: &str, rows: impl Iterator<Item = String>) {
-    let mut writer = client.copy_in(&format!("COPY {table} (v) FROM STDIN")).expect("COPY starts");
+    let mut writer = client
+        .copy_in(&format!("COPY {table} (v) FROM STDIN"))
+        .expect("COPY starts");
     for row in rows {
         writeln!(writer, "{row}").expect("COPY takes a row");
     }
@@ -61,7 +63,10 @@ fn text(vector: impl Iterator<Item = f64>) -> String {
 /// What the product says, in the second reader's terms; links to nothing and to the deleted are one figure.
 fn told(client: &mut Client, index: &str) -> (Figures, f64) {
     let row = client
-        .query_one("SELECT * FROM ruvector_dag_hnsw_health($1::text::regclass)", &[&index])
+        .query_one(
+            "SELECT * FROM ruvector_dag_hnsw_health($1::text::regclass)",
+            &[&index],
+        )
         .expect("health");
     assert!(!row.get::<_, bool>("sampled"), "{index}: an exact answer");
     let live: i64 = row.get("live_elements");
@@ -81,8 +86,15 @@ fn told(client: &mut Client, index: &str) -> (Figures, f64) {
         degree_fill: f64::from(row.get::<_, f32>("mean_degree_fill")),
     };
     let score = f64::from(row.get::<_, f32>("connectivity_score"));
-    let reached = if live == 0 { 1.0 } else { figures.reachable as f64 / live as f64 };
-    assert!((score - reached).abs() < 1e-6, "{index}: {score}, not {reached}");
+    let reached = if live == 0 {
+        1.0
+    } else {
+        figures.reachable as f64 / live as f64
+    };
+    assert!(
+        (score - reached).abs() < 1e-6,
+        "{index}: {score}, not {reached}"
+    );
     (figures, f64::from(row.get::<_, f32>("fragmentation")))
 }
 
@@ -98,7 +110,10 @@ fn agreed(server: &Server, client: &mut Client, index: &str) -> (Figures, f64) {
             .batch_execute(&format!("SET maintenance_work_mem = '{memory}'"))
             .expect("a setting");
         let (mut said, fragmentation) = told(client, index);
-        assert!((said.degree_fill - found.degree_fill).abs() < 1e-5, "{said:?}\n{found:?}");
+        assert!(
+            (said.degree_fill - found.degree_fill).abs() < 1e-5,
+            "{said:?}\n{found:?}"
+        );
         said.degree_fill = found.degree_fill;
         (said.dangling, said.to_deleted) = (said.dangling - found.to_deleted, found.to_deleted);
         assert_eq!(said, found, "{index} with {memory}");
@@ -120,9 +135,17 @@ fn ask_the_script(file: &Path, found: &Figures) {
         .arg(file)
         .output()
         .expect("python3 runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let number = |key: &str| said[key].as_i64().unwrap_or_else(|| panic!("{key} in {said}"));
+    let number = |key: &str| {
+        said[key]
+            .as_i64()
+            .unwrap_or_else(|| panic!("{key} in {said}"))
+    };
     let layers = said["layer_distribution"].as_array().expect("layers");
     let said = Figures {
         pages: number("blocks"),
@@ -145,16 +168,26 @@ fn ask_the_script(file: &Path, found: &Figures) {
 
 /// Deletes rows and has the index told.
 fn delete(client: &mut Client, table: &str, condition: &str) {
-    for statement in [format!("DELETE FROM {table} WHERE {condition}"), format!("VACUUM {table}")] {
-        client.batch_execute(&statement).expect("a deletion and a vacuum");
+    for statement in [
+        format!("DELETE FROM {table} WHERE {condition}"),
+        format!("VACUUM {table}"),
+    ] {
+        client
+            .batch_execute(&statement)
+            .expect("a deletion and a vacuum");
     }
 }
 
 /// Pages after a real rebuild.
 fn rebuilt(client: &mut Client, index: &str) -> f64 {
-    client.batch_execute(&format!("REINDEX INDEX {index}")).expect("a rebuild");
+    client
+        .batch_execute(&format!("REINDEX INDEX {index}"))
+        .expect("a rebuild");
     let pages = "SELECT pg_relation_size($1::text::regclass) / 8192";
-    client.query_one(pages, &[&index]).expect("a size").get::<_, i64>(0) as f64
+    client
+        .query_one(pages, &[&index])
+        .expect("a size")
+        .get::<_, i64>(0) as f64
 }
 
 #[test]
@@ -172,10 +205,15 @@ fn fresh_churned_and_rebuilt() {
         .unwrap();
     let (fresh, fragmentation) = agreed(&server, &mut client, "docs_hnsw");
     assert_eq!((fresh.live, fresh.deleted), (2_000, 0));
-    assert!(fragmentation <= 0.02, "a fresh index is {fragmentation} fragmented");
+    assert!(
+        fragmentation <= 0.02,
+        "a fresh index is {fragmentation} fragmented"
+    );
 
     // Deleted and not yet vacuumed: nothing has changed for the index.
-    client.batch_execute("DELETE FROM docs WHERE id % 5 <> 0").unwrap();
+    client
+        .batch_execute("DELETE FROM docs WHERE id % 5 <> 0")
+        .unwrap();
     assert_eq!(agreed(&server, &mut client, "docs_hnsw").0, fresh);
     client.batch_execute("VACUUM docs").unwrap();
     let (emptied, fragmentation) = agreed(&server, &mut client, "docs_hnsw");
@@ -201,7 +239,9 @@ fn tight_clusters_have_orphans_from_birth() {
     let Some((server, mut client)) = still_server() else {
         return skip("tight_clusters_have_orphans_from_birth", "no pgvector");
     };
-    client.batch_execute("CREATE TABLE tight (v vector(64))").unwrap();
+    client
+        .batch_execute("CREATE TABLE tight (v vector(64))")
+        .unwrap();
     let mut dice = Dice(7);
     let centres: Vec<Vec<f64>> = (0..CLUSTERS)
         .map(|_| (0..64).map(|_| dice.uniform()).collect())
@@ -215,7 +255,10 @@ fn tight_clusters_have_orphans_from_birth() {
         .batch_execute("CREATE INDEX tight_hnsw ON tight USING hnsw (v vector_l2_ops) WITH (m = 6, ef_construction = 24)")
         .unwrap();
     let (figures, _) = agreed(&server, &mut client, "tight_hnsw");
-    assert!(figures.orphans > 0 && figures.zero_in_degree > 0, "the case needs orphans: {figures:?}");
+    assert!(
+        figures.orphans > 0 && figures.zero_in_degree > 0,
+        "the case needs orphans: {figures:?}"
+    );
 }
 
 #[test]
@@ -223,10 +266,18 @@ fn duplicates_share_elements() {
     let Some((server, mut client)) = still_server() else {
         return skip("duplicates_share_elements", "no pgvector");
     };
-    client.batch_execute("CREATE TABLE dups (v vector(8))").unwrap();
+    client
+        .batch_execute("CREATE TABLE dups (v vector(8))")
+        .unwrap();
     let mut dice = Dice(11);
-    let values: Vec<_> = (0..50).map(|_| text((0..8).map(|_| dice.uniform()))).collect();
-    copy(&mut client, "dups", (0..3_000).map(|row| values[row % values.len()].clone()));
+    let values: Vec<_> = (0..50)
+        .map(|_| text((0..8).map(|_| dice.uniform())))
+        .collect();
+    copy(
+        &mut client,
+        "dups",
+        (0..3_000).map(|row| values[row % values.len()].clone()),
+    );
     let index = "CREATE INDEX dups_hnsw ON dups USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 16)";
     client.batch_execute(index).unwrap();
     let (figures, _) = agreed(&server, &mut client, "dups_hnsw");
@@ -251,15 +302,21 @@ fn empty_one_row_and_emptied() {
         .unwrap();
     let (empty, fragmentation) = agreed(&server, &mut client, "few_hnsw");
     assert_eq!((empty.elements, fragmentation), (0, 0.0));
-    client.batch_execute("INSERT INTO few VALUES (1, '[1,2,3]')").unwrap();
+    client
+        .batch_execute("INSERT INTO few VALUES (1, '[1,2,3]')")
+        .unwrap();
     assert_eq!(agreed(&server, &mut client, "few_hnsw").0.live, 1);
-    client.batch_execute("INSERT INTO few VALUES (2, '[3,2,1]')").unwrap();
+    client
+        .batch_execute("INSERT INTO few VALUES (2, '[3,2,1]')")
+        .unwrap();
     assert_eq!(agreed(&server, &mut client, "few_hnsw").0.live, 2);
     delete(&mut client, "few", "id = 1");
     assert_eq!(agreed(&server, &mut client, "few_hnsw").0.deleted, 1);
     delete(&mut client, "few", "true");
     assert_eq!(agreed(&server, &mut client, "few_hnsw").0.live, 0);
-    client.batch_execute("INSERT INTO few VALUES (3, '[1,1,1]')").unwrap();
+    client
+        .batch_execute("INSERT INTO few VALUES (3, '[1,1,1]')")
+        .unwrap();
     let (reused, _) = agreed(&server, &mut client, "few_hnsw");
     assert_eq!((reused.live, reused.orphans), (1, 0));
 }
@@ -273,8 +330,14 @@ fn other_types_of_vectors() {
         return skip("other_types_of_vectors", "pgvector before 0.7 has one type");
     }
     let mut dice = Dice(13);
-    let dense: Vec<_> = (0..800).map(|_| text((0..32).map(|_| dice.uniform()))).collect();
-    let bits = (0..800).map(|_| (0..64).map(|_| if dice.uniform() < 0.5 { '1' } else { '0' }).collect());
+    let dense: Vec<_> = (0..800)
+        .map(|_| text((0..32).map(|_| dice.uniform())))
+        .collect();
+    let bits = (0..800).map(|_| {
+        (0..64)
+            .map(|_| if dice.uniform() < 0.5 { '1' } else { '0' })
+            .collect()
+    });
     let bits: Vec<String> = bits.collect();
     let sparse = (0..800).map(|row| format!("{{{}:1,100:{}}}/100", row % 99 + 1, row + 1));
     let sparse: Vec<String> = sparse.collect();
@@ -283,14 +346,21 @@ fn other_types_of_vectors() {
         ("bits", "bit(64)", "bit_hamming_ops", &bits),
         ("sparse", "sparsevec(100)", "sparsevec_l2_ops", &sparse),
     ] {
-        client.batch_execute(&format!("CREATE TABLE {table} (v {kind})")).unwrap();
+        client
+            .batch_execute(&format!("CREATE TABLE {table} (v {kind})"))
+            .unwrap();
         copy(&mut client, table, rows.iter().cloned());
         let index = format!("{table}_hnsw");
         client
-            .batch_execute(&format!("CREATE INDEX {index} ON {table} USING hnsw (v {class})"))
+            .batch_execute(&format!(
+                "CREATE INDEX {index} ON {table} USING hnsw (v {class})"
+            ))
             .unwrap();
         let (fresh, fragmentation) = agreed(&server, &mut client, &index);
-        assert!(fresh.live > 0 && fragmentation <= 0.02, "{table}: {fragmentation}, {fresh:?}");
+        assert!(
+            fresh.live > 0 && fragmentation <= 0.02,
+            "{table}: {fragmentation}, {fresh:?}"
+        );
         delete(&mut client, table, "ctid::text ~ '[2468]\\)$'");
         agreed(&server, &mut client, &index);
     }

@@ -20,7 +20,12 @@ fn temporary_tables_of_others_are_refused() {
              CREATE INDEX mine_hnsw ON mine USING hnsw (v vector_l2_ops)",
         )
         .unwrap();
-    let oid = |name: &str| -> u32 { owner.query_one("SELECT $1::text::regclass::oid", &[&name]).expect(name).get(0) };
+    let oid = |name: &str| -> u32 {
+        owner
+            .query_one("SELECT $1::text::regclass::oid", &[&name])
+            .expect(name)
+            .get(0)
+    };
     let (table, index) = {
         let mut oid = oid;
         (oid("mine"), oid("mine_hnsw"))
@@ -33,20 +38,38 @@ fn temporary_tables_of_others_are_refused() {
         format!("ruvector_dag_detected_issues({table})"),
         format!("ruvector_dag_repair_history({index})"),
     ] {
-        let error = server.client("app").query(&format!("SELECT {call}"), &[]).expect_err(&call);
+        let error = server
+            .client("app")
+            .query(&format!("SELECT {call}"), &[])
+            .expect_err(&call);
         let error = error.as_db_error().expect("an error of the server");
         assert_eq!(error.code().code(), "0A000", "{call}: {error:?}");
-        assert_eq!(error.message(), "cannot access temporary tables of other sessions");
-        assert!(error.detail().is_some() && error.hint().is_some(), "{error:?}");
+        assert_eq!(
+            error.message(),
+            "cannot access temporary tables of other sessions"
+        );
+        assert!(
+            error.detail().is_some() && error.hint().is_some(),
+            "{error:?}"
+        );
     }
     // Its owner is not affected, the healer never looks.
     let found: i64 = owner
-        .query_one("SELECT elements FROM ruvector_dag_hnsw_health('mine_hnsw')", &[])
+        .query_one(
+            "SELECT elements FROM ruvector_dag_hnsw_health('mine_hnsw')",
+            &[],
+        )
         .expect("its own")
         .get(0);
     assert_eq!(found, 1);
     settled_healer(&server, "app");
-    assert_eq!(server.value::<i64>("app", "SELECT count(*) FROM ruvector_dag_healing.index_state"), 0);
+    assert_eq!(
+        server.value::<i64>(
+            "app",
+            "SELECT count(*) FROM ruvector_dag_healing.index_state"
+        ),
+        0
+    );
 }
 
 #[test]
@@ -61,8 +84,14 @@ fn what_a_session_sees_is_filed_and_resolved() {
     load(&mut client, "docs", 100);
     // The healer files within five seconds, unless the machine is very slow: then it does so later.
     let mut check = |client: &mut postgres::Client| -> Value {
-        let check: Value = client.query_one("SELECT ruvector_dag_health_check('docs')", &[]).expect("a check").get(0);
-        assert!(check["filed"].is_boolean() && check["duration_ms"].is_f64(), "{check}");
+        let check: Value = client
+            .query_one("SELECT ruvector_dag_health_check('docs')", &[])
+            .expect("a check")
+            .get(0);
+        assert!(
+            check["filed"].is_boolean() && check["duration_ms"].is_f64(),
+            "{check}"
+        );
         check
     };
     let open = |client: &mut postgres::Client| -> Vec<(String, String)> {
@@ -80,8 +109,13 @@ fn what_a_session_sees_is_filed_and_resolved() {
     let seen = check(&mut client);
     client.batch_execute("ROLLBACK").unwrap();
     assert_eq!(seen["status"], "degraded", "{seen}");
-    let id = seen["indexes"][0]["issues"][0].as_str().expect("an issue").to_owned();
-    wait_until("it is filed", LIMIT, || open(&mut client) == [(id.clone(), "open".to_owned())]);
+    let id = seen["indexes"][0]["issues"][0]
+        .as_str()
+        .expect("an issue")
+        .to_owned();
+    wait_until("it is filed", LIMIT, || {
+        open(&mut client) == [(id.clone(), "open".to_owned())]
+    });
     // The same fault is the same issue.
     assert_eq!(check(&mut client)["indexes"][0]["issues"][0], id);
     assert_eq!(open(&mut client).len(), 1);

@@ -24,7 +24,9 @@ fn main() {
     server.create_database("demo", &["vector", "ruvector_dag_healing"]);
     let (major, minor) = server.version();
     let mut client = server.client("demo");
-    println!("PostgreSQL {major}.{minor} on a private socket; the healer looks every {INTERVAL_MS} ms.");
+    println!(
+        "PostgreSQL {major}.{minor} on a private socket; the healer looks every {INTERVAL_MS} ms."
+    );
 
     title("Real embeddings, a fresh HNSW index");
     load(&mut client);
@@ -96,16 +98,24 @@ fn cancel_a_build(server: &Server) {
         )
     });
     wait_until("the build waits", Duration::from_secs(30), || {
-        server.value("demo", "SELECT count(*) > 0 FROM pg_stat_progress_create_index")
+        server.value(
+            "demo",
+            "SELECT count(*) > 0 FROM pg_stat_progress_create_index",
+        )
     });
-    cancel.cancel_query(postgres::NoTls).expect("a cancellation");
+    cancel
+        .cancel_query(postgres::NoTls)
+        .expect("a cancellation");
     let ended = build.join().expect("the builder's thread");
     assert!(ended.is_err(), "the build was to be cancelled");
 }
 
 fn show_health(client: &mut Client) {
     let row = client
-        .query_one("SELECT * FROM ruvector_dag_hnsw_health('documents_embedding')", &[])
+        .query_one(
+            "SELECT * FROM ruvector_dag_hnsw_health('documents_embedding')",
+            &[],
+        )
         .expect("health");
     println!(
         "   {}: {} live of {} elements on {} pages, fragmentation {:.2}, connectivity {:.3}, {} orphans",
@@ -146,11 +156,17 @@ fn watch(client: &mut Client, started: Instant) {
         }
     };
     loop {
-        assert!(began.elapsed() < LIMIT, "the healer has not mended it in time");
+        assert!(
+            began.elapsed() < LIMIT,
+            "the healer has not mended it in time"
+        );
         for row in query(client, "SELECT * FROM ruvector_dag_detected_issues()") {
             tell_issue(&row, &mut tell);
         }
-        for row in query(client, "SELECT * FROM ruvector_dag_repair_history() ORDER BY 1") {
+        for row in query(
+            client,
+            "SELECT * FROM ruvector_dag_repair_history() ORDER BY 1",
+        ) {
             tell_repair(&row, &mut tell);
         }
         let done = query(
@@ -178,13 +194,19 @@ fn tell_issue(row: &Row, tell: &mut impl FnMut(String, String)) {
     let index = evidence_line(&evidence);
     tell(
         format!("issue {id}"),
-        format!("issue     {kind} ({severity}), priority {}: {cause}", row.get::<_, i32>("priority")),
+        format!(
+            "issue     {kind} ({severity}), priority {}: {cause}",
+            row.get::<_, i32>("priority")
+        ),
     );
     tell(format!("evidence {id}"), format!("evidence  {index}"));
     if let Some(refusal) = evidence.get("refusal") {
         let code = refusal["code"].as_str().unwrap_or_default();
         let reason = refusal["reason"].as_str().unwrap_or_default();
-        tell(format!("refusal {id} {code}"), format!("not now   {reason}"));
+        tell(
+            format!("refusal {id} {code}"),
+            format!("not now   {reason}"),
+        );
     }
 }
 
@@ -232,7 +254,10 @@ fn tell_repair(row: &Row, tell: &mut impl FnMut(String, String)) {
         tell(format!("plan {id}"), plan);
     }
     if let Some(step) = details["step"].as_str() {
-        tell(format!("step {id} {step}"), format!("progress  repair {id}: {step}"));
+        tell(
+            format!("step {id} {step}"),
+            format!("progress  repair {id}: {step}"),
+        );
     }
     if status == "running" {
         return;
@@ -241,7 +266,10 @@ fn tell_repair(row: &Row, tell: &mut impl FnMut(String, String)) {
         if let Some(figures) = row.get::<_, Option<Value>>(side) {
             let mut line = evidence_line(&figures["hnsw"]);
             if let Some(recall) = figures["probe"]["recall"].as_f64() {
-                line += &format!(", recall@10 of {} probes {recall:.3}", figures["probe"]["queries"]);
+                line += &format!(
+                    ", recall@10 of {} probes {recall:.3}",
+                    figures["probe"]["queries"]
+                );
             }
             if line.is_empty() {
                 line = "no figures: the index was never finished".into();
@@ -259,10 +287,15 @@ fn tell_repair(row: &Row, tell: &mut impl FnMut(String, String)) {
         let until = details["keep_until"].as_str().unwrap_or_default();
         tell(
             format!("kept {id}"),
-            format!("undo      ruvector_dag_rollback({id}) until {until}; {kept} is kept up meanwhile"),
+            format!(
+                "undo      ruvector_dag_rollback({id}) until {until}; {kept} is kept up meanwhile"
+            ),
         );
     } else {
-        tell(format!("clean {id}"), format!("clean     repair {id}: no second index is left"));
+        tell(
+            format!("clean {id}"),
+            format!("clean     repair {id}: no second index is left"),
+        );
     }
 }
 

@@ -9,8 +9,8 @@ use postgres::Client;
 
 use crate::harness::{Mode, Options, Server, wait_until};
 use crate::workers::{
-    LAUNCHER, LIMIT, assert_no_complaints_but, assert_no_crash, checks, healer, load, more_checks, next_healer, runs,
-    settled_healer, worker_lines,
+    LAUNCHER, LIMIT, assert_no_complaints_but, assert_no_crash, checks, healer, load, more_checks,
+    next_healer, runs, settled_healer, worker_lines,
 };
 
 const INTERVAL: &str = "ruvector.dag_healing_interval_ms";

@@ -68,7 +68,8 @@ fn place_at(bytes: &[u8], at: usize) -> Place {
 
 /// All segments of a relation, the first of which is `file`.
 fn read(file: &Path) -> Vec<u8> {
-    let mut bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut bytes =
+        std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     for segment in 1.. {
         let next = format!("{}.{segment}", file.display());
         let Ok(more) = std::fs::read(next) else { break };
@@ -154,7 +155,10 @@ impl Index {
     /// What can be reached on the ground layer, going down from the entry point: an element reached on a layer
     /// is a start on the layer below.
     fn reachable(&self) -> BTreeSet<Place> {
-        let Some((entry, element)) = self.entry.and_then(|place| Some((place, self.live(place)?))) else {
+        let Some((entry, element)) = self
+            .entry
+            .and_then(|place| Some((place, self.live(place)?)))
+        else {
             return BTreeSet::new();
         };
         let mut reached = BTreeSet::from([entry]);
@@ -162,7 +166,9 @@ impl Index {
             let mut todo: Vec<Place> = reached.iter().copied().collect();
             while let Some(place) = todo.pop() {
                 for &link in self.links(&self.elements[&place], layer) {
-                    let fits = self.live(link).is_some_and(|element| element.level >= layer);
+                    let fits = self
+                        .live(link)
+                        .is_some_and(|element| element.level >= layer);
                     if fits && reached.insert(link) {
                         todo.push(link);
                     }
@@ -196,7 +202,9 @@ pub fn hnsw(file: &Path) -> Figures {
     let mut ground_links = 0;
     for (_, element) in &live {
         let level = usize::from(element.level);
-        figures.layers.resize(figures.layers.len().max(level + 1), 0);
+        figures
+            .layers
+            .resize(figures.layers.len().max(level + 1), 0);
         figures.layers[level] += 1;
         for layer in 0..=element.level {
             for link in index.links(element, layer) {

@@ -29,9 +29,14 @@ fn healers_take_turns_and_a_repair_gets_through() {
     for round in 0..2 {
         let before = databases.map(|name| checks(&server, name));
         wait_until("every database has had its turn again", LIMIT, || {
-            assert!(healers(&server).values().map(Vec::len).sum::<usize>() <= 1, "one slot");
+            assert!(
+                healers(&server).values().map(Vec::len).sum::<usize>() <= 1,
+                "one slot"
+            );
             let now = databases.map(|name| checks(&server, name));
-            now.iter().zip(before).all(|(now, before)| *now > before + 1)
+            now.iter()
+                .zip(before)
+                .all(|(now, before)| *now > before + 1)
         });
         println!("round {round} after {:?}", started.elapsed());
     }
@@ -40,7 +45,9 @@ fn healers_take_turns_and_a_repair_gets_through() {
     let mut client = server.client("three");
     load(&mut client, "docs", 200);
     client
-        .batch_execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'docs_hnsw'::regclass")
+        .batch_execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'docs_hnsw'::regclass",
+        )
         .unwrap();
     wait_until("a repair gets its slot", LIMIT, || {
         server.value(
@@ -80,7 +87,10 @@ fn without_any_slot_the_server_works_and_the_log_says_so_once() {
     // Databases come and go all the same, and calls that would wake somebody are in vain.
     for _ in 0..3 {
         server.create_database("passing", &["ruvector_dag_healing"]);
-        server.client("passing").query("SELECT ruvector_dag_healing_cycle()", &[]).unwrap();
+        server
+            .client("passing")
+            .query("SELECT ruvector_dag_healing_cycle()", &[])
+            .unwrap();
         server.execute("postgres", "DROP DATABASE passing");
     }
     std::thread::sleep(Duration::from_secs(8));
@@ -107,13 +117,22 @@ fn a_server_without_a_slot_for_the_launcher_works() {
 fn databases_without_the_extension_are_looked_at_once() {
     // The postmaster tells of each worker it starts.
     let server = Server::start(Options::new().setting("log_min_messages", "debug1"));
-    let started = || count(&server, &format!("starting background worker process \"{HEALER}\""));
+    let started = || {
+        count(
+            &server,
+            &format!("starting background worker process \"{HEALER}\""),
+        )
+    };
     // Those that are there from the beginning: postgres and template1.
-    wait_until("what is there is looked at", LIMIT, || started() == 2 && healers(&server).is_empty());
+    wait_until("what is there is looked at", LIMIT, || {
+        started() == 2 && healers(&server).is_empty()
+    });
     for n in 0..8 {
         server.create_database(&format!("plain_{n}"), &[]);
     }
-    wait_until("each is looked at", LIMIT, || started() == 10 && healers(&server).is_empty());
+    wait_until("each is looked at", LIMIT, || {
+        started() == 10 && healers(&server).is_empty()
+    });
 
     // Other extensions, other databases, other changes: only where something has changed.
     server.execute("plain_0", "CREATE EXTENSION vector; DROP EXTENSION vector");
@@ -139,12 +158,18 @@ fn databases_that_nobody_may_connect_to_are_left_alone() {
     }
     server.execute("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS false");
     // As an interrupted DROP DATABASE leaves it.
-    server.execute("postgres", "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'");
+    server.execute(
+        "postgres",
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'",
+    );
     server.restart();
     server.create_database("app", &["ruvector_dag_healing"]);
     settled_healer(&server, "app");
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!((healer(&server, "closed"), healer(&server, "broken")), (None, None));
+    assert_eq!(
+        (healer(&server, "closed"), healer(&server, "broken")),
+        (None, None)
+    );
     // PostgreSQL logs that it ended those that ran at the restart.
     assert_no_complaints_but(&server, "due to administrator command");
     server.execute("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS true");

@@ -8,8 +8,13 @@
 mod agenda;
 mod bitmap;
 mod chunked;
+pub mod finding;
 pub mod hnsw;
+pub mod inspection;
+pub mod page;
 mod sample;
+pub mod shape;
+pub mod value;
 
 use serde::{Deserialize, Serialize};
 

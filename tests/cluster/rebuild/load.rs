@@ -162,7 +162,10 @@ fn use_the_table(server: &Server, data: &Embeddings, number: i64, over: &AtomicB
         client
             .execute(
                 "UPDATE t SET body = 'newer', v = $2::text::vector WHERE id = $1",
-                &[&id, &data.literal((searches as usize * 11) % data.rows.len())],
+                &[
+                    &id,
+                    &data.literal((searches as usize * 11) % data.rows.len()),
+                ],
             )
             .expect("an update");
         if searches % 3 == 0 {

@@ -1,7 +1,8 @@
 //! Indexes that are written to while they are read.
 
 use ruvector_dag_healing_engine::vector_index::ReadError;
-use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, InspectError, inspect};
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, inspect};
+use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
 
 use super::model::{Bytes, El, Index, Link};
 use super::source::{Source, options};

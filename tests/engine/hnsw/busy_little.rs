@@ -2,7 +2,8 @@
 //! the same stories as in `busy`, but every page is read at least three times, the third time
 //! as the second look.
 
-use ruvector_dag_healing_engine::vector_index::hnsw::{HnswFigures, InspectOptions, inspect};
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswFigures, inspect};
+use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
 
 use super::busy::{pages, ring, vacuumed};
 use super::memory::LITTLE;

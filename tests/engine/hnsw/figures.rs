@@ -1,6 +1,7 @@
 //! Each figure at its edges.
 
-use ruvector_dag_healing_engine::vector_index::hnsw::{HnswFigures, InspectError};
+use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
 
 use super::model::{El, Index, Link, Tuple};
 use super::source::{look, report};
@@ -332,7 +333,7 @@ fn a_file_that_is_no_hnsw_index_is_refused() {
         let mut pages = honest.clone();
         spoil(&mut pages[0]);
         match look(pages) {
-            Err(InspectError::NotHnsw { reason }) => reason,
+            Err(InspectError::NotSuch { reason }) => reason,
             other => panic!("{other:?}"),
         }
     };

@@ -1,7 +1,8 @@
 //! Bytes that nobody wrote on purpose, or somebody did: any answer will do, in time.
 
 use proptest::prelude::*;
-use ruvector_dag_healing_engine::vector_index::hnsw::{InspectOptions, inspect};
+use ruvector_dag_healing_engine::vector_index::hnsw::inspect;
+use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
 
 use super::memory::LITTLE;
 use super::model::{Bytes, El, Index, Link};

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 use ruvector_dag_healing_engine::vector_index::ReadError;
-use ruvector_dag_healing_engine::vector_index::hnsw::{
-    HnswReport, InspectError, InspectOptions, bytes_per_element, inspect,
-};
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, bytes_per_element, inspect};
+use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 
 use super::model::{El, Index, Link};
 use super::random::{found, found_in, index};

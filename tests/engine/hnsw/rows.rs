@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::hnsw::{InspectOptions, inspect};
+use ruvector_dag_healing_engine::vector_index::hnsw::inspect;
+use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
 
 use super::model::{El, Index};
 use super::source::{Source, options};

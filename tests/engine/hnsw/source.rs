@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use ruvector_dag_healing_engine::vector_index::hnsw::{
-    HnswReport, InspectError, InspectOptions, inspect,
-};
+use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, inspect};
+use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use ruvector_dag_healing_engine::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 use super::model::{Bytes, Index};

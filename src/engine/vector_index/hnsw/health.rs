@@ -12,29 +12,8 @@ use super::recheck::judge_twice;
 use super::scan::{Visitor, scan};
 use super::slots::MAX_BLOCKS;
 use super::tally::Tally;
-use crate::vector_index::{HeapTid, PageSource, ReadError};
-
-/// How an index is to be inspected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InspectOptions {
-    /// Bytes the graph may take. Past them the pages are read several times instead.
-    pub memory_limit: usize,
-    /// Rows to draw at random.
-    pub sample_rows: usize,
-    /// What the draw begins with; the same seed draws the same rows.
-    pub seed: u64,
-}
-
-impl Default for InspectOptions {
-    /// PostgreSQL's own default of `maintenance_work_mem`, 64 MiB, and no rows.
-    fn default() -> Self {
-        Self {
-            memory_limit: 64 << 20,
-            sample_rows: 0,
-            seed: 0,
-        }
-    }
-}
+use crate::vector_index::inspection::{InspectError, InspectOptions};
+use crate::vector_index::{HeapTid, PageSource};
 
 /// The figures. "Live" is every element that is not flagged deleted; a link is read as
 /// pgvector 0.8 reads it, so one after a hole or in a neighbour tuple of another version is
@@ -100,20 +79,6 @@ pub struct HnswReport {
     pub sampled_rows: Vec<HeapTid>,
     /// What the figures do not say, in words.
     pub notices: Vec<String>,
-}
-
-/// Why an index could not be inspected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InspectError {
-    /// Its pages could not be had.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// It is no HNSW index, or its metapage is damaged.
-    #[error("not an HNSW index: {reason}")]
-    NotHnsw {
-        /// What is wrong with the metapage.
-        reason: String,
-    },
 }
 
 /// Inspects an index.

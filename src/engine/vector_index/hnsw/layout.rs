@@ -4,6 +4,11 @@
 //! value only its length word is read. Owns the bounds checks; what it hands out can be used
 //! without any more of them. Knows nothing of what the graph means.
 
+pub use crate::vector_index::page::Tid;
+use crate::vector_index::page::{
+    LINE_POINTER, NO_BLOCK, PAGE_HEADER, Pointed, RawPage, SPECIAL, TID, max_align, tid, u16_at,
+    u32_at,
+};
 use crate::vector_index::{HeapTid, PAGE_SIZE};
 
 /// First bytes of a metapage.
@@ -12,18 +17,8 @@ const MAGIC: u32 = 0xA953_A953;
 const VERSION: u32 = 1;
 /// What the special area of every page of an HNSW index ends with.
 const PAGE_ID: u16 = 0xFF90;
-/// Where line pointers begin, and the contents of the metapage.
-pub(crate) const PAGE_HEADER: usize = 24;
-/// Bytes of the special area at the end of a page.
-pub(crate) const SPECIAL: usize = 8;
-/// Bytes of a line pointer.
-pub(crate) const LINE_POINTER: usize = 4;
-/// The block number that stands for none.
-const NO_BLOCK: u32 = u32::MAX;
 /// Rows that may share one element.
 pub const MAX_HEAP_TIDS: usize = 10;
-/// Bytes of a tuple identifier.
-const TID: usize = 6;
 /// Where an element's heap TIDs begin.
 const HEAP_TIDS: usize = 4;
 /// Where an element says where its neighbour tuple is.
@@ -45,20 +40,6 @@ const _: () = {
     let pair = max_align(VALUE + 9) + max_align(LINKS + 2 * 2 * TID) + 2 * LINE_POINTER;
     assert!((PAGE_SIZE - PAGE_HEADER - SPECIAL) / pair * 2 < MAX_OFFSET as usize);
 };
-
-/// Rounds a length up to PostgreSQL's strictest alignment.
-pub(crate) const fn max_align(bytes: usize) -> usize {
-    bytes.saturating_add(7) & !7
-}
-
-/// Where a tuple of the index is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tid {
-    /// Block of the index.
-    pub block: u32,
-    /// Line pointer on it, from 1.
-    pub offset: u16,
-}
 
 /// What the metapage says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +64,7 @@ impl Meta {
         if !page.has_hnsw_id() {
             return Err("block 0 does not bear the page id of an HNSW index".into());
         }
-        let page = page.0;
+        let page = page.0.bytes();
         let magic = u32_at(page, 24);
         if magic != MAGIC {
             return Err(format!(
@@ -117,7 +98,7 @@ impl Meta {
 
 /// A page that holds tuples.
 #[derive(Debug, Clone, Copy)]
-pub struct Page<'a>(&'a [u8; PAGE_SIZE]);
+pub struct Page<'a>(RawPage<'a>);
 
 /// A tuple of an HNSW index.
 #[derive(Debug, Clone, Copy)]
@@ -133,60 +114,43 @@ pub enum Item<'a> {
 impl<'a> Page<'a> {
     /// Looks at a page; any bytes will do.
     pub fn new(bytes: &'a [u8; PAGE_SIZE]) -> Self {
-        Self(bytes)
+        Self(RawPage::new(bytes))
+    }
+
+    /// The page without a look at its tuples.
+    pub fn raw(&self) -> RawPage<'a> {
+        self.0
     }
 
     /// Whether the special area has the id of an HNSW page.
     pub fn has_hnsw_id(&self) -> bool {
-        u16_at(self.0, PAGE_SIZE - 2) == PAGE_ID
-    }
-
-    /// The next page of the chain.
-    pub fn next_block(&self) -> Option<u32> {
-        Some(u32_at(self.0, PAGE_SIZE - SPECIAL)).filter(|&block| block != NO_BLOCK)
-    }
-
-    /// Whether nothing was ever written to the page, as a crash can leave it.
-    pub fn is_new(&self) -> bool {
-        u16_at(self.0, 14) == 0
-    }
-
-    /// Line pointers the page says it has, as far as they fit on it.
-    pub fn line_pointers(&self) -> u16 {
-        let end = usize::from(u16_at(self.0, 12)).min(PAGE_SIZE);
-        (end.saturating_sub(PAGE_HEADER) / LINE_POINTER) as u16
+        self.0.page_id() == PAGE_ID
     }
 
     /// The tuple a line pointer leads to; none when it is unused or dead, and none past the
     /// last one or [`MAX_OFFSET`].
     pub fn item(&self, offset: u16) -> Option<Item<'a>> {
-        if offset == 0 || offset > self.line_pointers().min(MAX_OFFSET) {
+        if offset > MAX_OFFSET {
             return None;
         }
-        let at = PAGE_HEADER + LINE_POINTER * (usize::from(offset) - 1);
-        let pointer = u32_at(self.0, at);
-        let (start, flags, length) = (pointer & 0x7FFF, pointer >> 15 & 3, pointer >> 17);
-        if flags != 1 {
-            return None;
-        }
-        let (start, length) = (start as usize, length as usize);
-        let item = match self.0.get(start..start + length) {
-            Some(tuple) => match tuple.first() {
-                Some(1) if length >= VALUE + LENGTH_WORD => Item::Element(Element(tuple)),
-                Some(2) if length >= LINKS => {
-                    Neighbors::new(tuple).map_or(Item::Malformed, Item::Neighbors)
-                }
-                _ => Item::Malformed,
-            },
-            None => Item::Malformed,
+        let tuple = match self.0.pointed(offset)? {
+            Pointed::NoTuple(_) => return None,
+            Pointed::OutOfBounds => return Some(Item::Malformed),
+            Pointed::Tuple(tuple) => tuple,
         };
-        Some(item)
+        Some(match tuple.first() {
+            Some(1) if tuple.len() >= VALUE + LENGTH_WORD => Item::Element(Element(tuple)),
+            Some(2) if tuple.len() >= LINKS => {
+                Neighbors::new(tuple).map_or(Item::Malformed, Item::Neighbors)
+            }
+            _ => Item::Malformed,
+        })
     }
 
     /// The tuples of the page with their offsets, ascending; at most [`MAX_OFFSET`].
     pub fn items(&self) -> impl Iterator<Item = (u16, Item<'a>)> + use<'a> {
         let page = *self;
-        (1..=page.line_pointers().min(MAX_OFFSET))
+        (1..=page.0.line_pointers().min(MAX_OFFSET))
             .filter_map(move |offset| Some((offset, page.item(offset)?)))
     }
 }
@@ -314,20 +278,4 @@ fn tids(bytes: &[u8]) -> impl ExactSizeIterator<Item = Tid> + Clone + use<'_> {
         .take_while(|slot| valid(slot))
         .count();
     bytes[..count * TID].chunks_exact(TID).map(tid)
-}
-
-/// A tuple identifier: block, high half first, and offset.
-fn tid(bytes: &[u8]) -> Tid {
-    Tid {
-        block: u32::from(u16_at(bytes, 0)) << 16 | u32::from(u16_at(bytes, 2)),
-        offset: u16_at(bytes, 4),
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }

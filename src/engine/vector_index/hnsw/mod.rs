@@ -25,8 +25,9 @@ mod slots;
 mod tally;
 
 pub use graph::bytes_per_element;
-pub use health::{HnswFigures, HnswReport, InspectError, InspectOptions, inspect};
+pub use health::{HnswFigures, HnswReport, inspect};
 
+use crate::vector_index::inspection::InspectError;
 use crate::vector_index::{PageSource, ReadError};
 use layout::Meta;
 
@@ -46,7 +47,7 @@ fn read_meta(source: &mut dyn PageSource) -> Result<Meta, InspectError> {
     let mut meta = None;
     read_page(source, 0, &mut |page| meta = Some(Meta::decode(page)))?;
     match meta {
-        Some(decoded) => decoded.map_err(|reason| InspectError::NotHnsw { reason }),
+        Some(decoded) => decoded.map_err(|reason| InspectError::NotSuch { reason }),
         None => Err(ReadError::Gone.into()),
     }
 }

@@ -16,9 +16,10 @@ use super::recheck::Look;
 use super::scan::{Visitor, scan};
 use super::slots::pack;
 use super::tally::Tally;
-use super::{InspectError, read_meta, read_page};
+use super::{read_meta, read_page};
 use crate::vector_index::agenda::Agenda;
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::inspection::InspectError;
 use crate::vector_index::{PageSource, ReadError};
 
 /// Passes over the pages in search of what can be reached. Links between random pages take

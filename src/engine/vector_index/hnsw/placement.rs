@@ -3,8 +3,9 @@
 //! Follows pgvector's `CreateGraphPages` (`src/hnswbuild.c`) tuple by tuple. Knows nothing of
 //! what is on the pages there are.
 
-use super::layout::{LINE_POINTER, LINKS, PAGE_HEADER, SPECIAL, VALUE, max_align};
+use super::layout::{LINKS, VALUE};
 use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::page::{LINE_POINTER, PAGE_HEADER, SPECIAL, max_align};
 
 /// Bytes of a page for tuples and their line pointers.
 const ROOM: usize = PAGE_SIZE - PAGE_HEADER - SPECIAL;

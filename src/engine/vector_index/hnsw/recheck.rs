@@ -12,11 +12,12 @@ use super::judge::{Faults, Verdict, judge};
 use super::layout::{Element, Links, Meta, Page, Tid};
 use super::nodes::Node;
 use super::reach::Pulse;
+use super::read_meta;
 use super::scan::{Visitor, scan};
 use super::slots::block_of;
-use super::{InspectError, read_meta};
 use crate::vector_index::PageSource;
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::inspection::InspectError;
 
 /// Looks after the first. A fault that comes and goes at each of them is not reported.
 const MAX_LOOKS: u32 = 3;

@@ -85,8 +85,8 @@ impl Tally {
 
 impl Visitor for Tally {
     fn page(&mut self, _block: u32, page: &Page<'_>) {
-        self.foreign_pages += u64::from(!page.is_new() && !page.has_hnsw_id());
-        self.overfull_pages += u64::from(page.line_pointers() > MAX_OFFSET);
+        self.foreign_pages += u64::from(!page.raw().is_new() && !page.has_hnsw_id());
+        self.overfull_pages += u64::from(page.raw().line_pointers() > MAX_OFFSET);
     }
 
     fn element(&mut self, _tid: Tid, element: &Element<'_>) {
