@@ -83,7 +83,7 @@ fn what_a_session_sees_is_filed_and_resolved() {
     let mut client = server.client("app");
     load(&mut client, "docs", 100);
     // The healer files within five seconds, unless the machine is very slow: then it does so later.
-    let mut check = |client: &mut postgres::Client| -> Value {
+    let check = |client: &mut postgres::Client| -> Value {
         let check: Value = client
             .query_one("SELECT ruvector_dag_health_check('docs')", &[])
             .expect("a check")
