@@ -10,6 +10,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::shape::IndexShape;
 
 /// Microseconds since 1970-01-01 00:00 UTC.
 pub type Timestamp = i64;
@@ -75,6 +76,10 @@ pub struct IndexInfo {
     pub dead_rows: u64,
     /// A valid index of the same table and definition, of which this one is a leftover.
     pub valid_twin: Option<String>,
+    /// What its values are and how they are compared; none where the operator class is not one
+    /// of pgvector's.
+    #[serde(default)]
+    pub shape: Option<IndexShape>,
 }
 
 impl IndexInfo {

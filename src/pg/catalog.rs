@@ -40,6 +40,35 @@ SELECT jsonb_build_object(
     'vacuums', coalesce(s.vacuum_count + s.autovacuum_count, 0),
     'live_rows', coalesce(s.n_live_tup, 0),
     'dead_rows', coalesce(s.n_dead_tup, 0),
+    'shape', (
+        SELECT CASE WHEN k.metric IS NOT NULL AND k.value_type IS NOT NULL THEN to_jsonb(k) END
+        FROM (
+            SELECT ty.type AS value_type, me.metric, no.normalized,
+                   (SELECT nullif(a.atttypmod, -1) FROM pg_attribute a
+                    WHERE a.attrelid = x.oid AND a.attnum = 1) AS dimensions,
+                   coalesce((SELECT o.option_value::bigint FROM pg_options_to_table(x.reloptions) o
+                             WHERE o.option_name = CASE am.amname WHEN 'hnsw' THEN 'm' ELSE 'lists' END),
+                            CASE am.amname WHEN 'hnsw' THEN 16 ELSE 100 END) AS option
+            FROM pg_opclass c
+            JOIN pg_amproc f ON f.amprocfamily = c.opcfamily AND f.amprocnum = 1
+                            AND f.amproclefttype = c.opcintype AND f.amprocrighttype = c.opcintype
+            JOIN pg_proc p ON p.oid = f.amproc,
+            LATERAL (SELECT CASE WHEN t.typname IN ('vector', 'halfvec', 'bit', 'sparsevec')
+                                 THEN t.typname END AS type
+                     FROM pg_type t WHERE t.oid = c.opcintype) ty,
+            LATERAL (SELECT EXISTS (
+                         SELECT FROM pg_amproc g
+                         WHERE g.amprocfamily = c.opcfamily AND g.amprocnum = 2
+                           AND g.amproclefttype = c.opcintype) AS normalized) no,
+            -- By the name in pgvector's library: that of the SQL function can be changed.
+            LATERAL (SELECT CASE
+                         WHEN p.prosrc LIKE '%l2_squared_distance' THEN 'l2'
+                         WHEN p.prosrc LIKE '%negative_inner_product' AND no.normalized THEN 'cosine'
+                         WHEN p.prosrc LIKE '%negative_inner_product' THEN 'inner_product'
+                         WHEN p.prosrc LIKE '%l1_distance' THEN 'l1'
+                         WHEN p.prosrc LIKE '%hamming_distance' THEN 'hamming'
+                         WHEN p.prosrc LIKE '%jaccard_distance' THEN 'jaccard' END AS metric) me
+            WHERE c.oid = i.indclass[0]) k),
     'valid_twin', CASE WHEN NOT i.indisvalid THEN (
         SELECT quote_ident(xn.nspname) || '.' || quote_ident(v.relname)
         FROM pg_index w JOIN pg_class v ON v.oid = w.indexrelid

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::{compat, lifecycle, privilege, shmem};
+use super::{compat, lifecycle, privilege, progress, shmem};
 
 /// This transaction made, changed or dropped databases.
 static DATABASES_CHANGED: AtomicBool = AtomicBool::new(false);
@@ -207,6 +207,7 @@ unsafe extern "C-unwind" fn transaction_end(
     if !committed && event != XACT_EVENT_ABORT {
         return;
     }
+    progress::clear();
     let held = HOLDING.swap(false, Ordering::Relaxed);
     let databases = DATABASES_CHANGED.swap(false, Ordering::Relaxed) && committed;
     let extensions = EXTENSIONS_CHANGED.swap(false, Ordering::Relaxed) && committed;

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod build;
+pub mod careful;
 pub mod catalog;
 pub mod compat;
 pub mod databases;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod executor;
 pub mod filing;
 pub mod guc;
+pub mod heap;
 pub mod history;
 pub mod hooks;
 pub mod journal;
@@ -22,7 +24,9 @@ pub mod pages;
 pub mod privilege;
 pub mod probe;
 pub mod procedure;
+pub mod progress;
 pub mod registration;
+mod rows;
 pub mod shmem;
 pub mod sql;
 pub mod system;

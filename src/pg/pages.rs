@@ -11,19 +11,24 @@ use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
-use super::lifecycle;
+use super::shmem::Phase;
 use super::xact::{Snapshot, transaction};
+use super::{lifecycle, progress};
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE);
 
 type Blocks<'a> = &'a mut dyn Iterator<Item = u32>;
 type Sink<'a> = &'a mut dyn FnMut(u32, &[u8; PAGE_SIZE]);
 
+/// Pages after which progress is noted.
+const NOTED_EACH: u64 = 128;
+
 /// An index held open under `AccessShareLock` until this goes out of scope.
 pub struct OpenIndex {
     relation: pg_sys::Relation,
     strategy: pg_sys::BufferAccessStrategy,
     scratch: Box<[u8; PAGE_SIZE]>,
+    pages_read: u64,
 }
 
 impl OpenIndex {
@@ -46,6 +51,7 @@ impl OpenIndex {
                 relation,
                 strategy: pg_sys::GetAccessStrategy(bulk),
                 scratch: Box::new([0; PAGE_SIZE]),
+                pages_read: 0,
             })
         }
     }
@@ -55,7 +61,7 @@ impl OpenIndex {
         unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() }
     }
 
-    fn blocks(&self) -> u32 {
+    pub(super) fn blocks(&self) -> u32 {
         // SAFETY: the relation is open.
         unsafe {
             let main = pg_sys::ForkNumber::MAIN_FORKNUM;
@@ -66,22 +72,53 @@ impl OpenIndex {
     /// Copies one block out and hands it on; neither lock nor pin is held meanwhile.
     fn hand_on(&mut self, block: u32, sink: Sink) {
         lifecycle::interrupts();
-        // SAFETY: the block exists; the buffer is pinned and share-locked while its 8192 bytes
-        // are copied, and released before anything else happens.
-        unsafe {
-            let buffer = pg_sys::ReadBufferExtended(
-                self.relation,
-                pg_sys::ForkNumber::MAIN_FORKNUM,
-                block,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                self.strategy,
-            );
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let page = pg_sys::BufferGetPage(buffer).cast::<[u8; PAGE_SIZE]>();
-            self.scratch.copy_from_slice(&*page);
-            pg_sys::UnlockReleaseBuffer(buffer);
-        }
+        // SAFETY: the relation is open.
+        unsafe { copy_block(self.relation, self.strategy, block, &mut self.scratch) };
+        self.count_page();
         sink(block, &self.scratch);
+    }
+
+    /// Copies one block of the index.
+    pub(super) fn copy(&mut self, block: u32, page: &mut [u8; PAGE_SIZE]) {
+        // SAFETY: the relation is open.
+        unsafe { copy_block(self.relation, self.strategy, block, page) };
+        self.count_page();
+    }
+
+    fn count_page(&mut self) {
+        self.pages_read += 1;
+        if self.pages_read % NOTED_EACH == 0 {
+            let total = u64::from(self.blocks());
+            // SAFETY: the relation is open.
+            let index = unsafe { (*self.relation).rd_id.to_u32() };
+            progress::note(index, Phase::Index, self.pages_read, total);
+        }
+    }
+}
+
+/// Copies a block of a relation out of its buffer, of which neither lock nor pin is kept.
+///
+/// # Safety
+/// The relation is open and has the block.
+pub(super) unsafe fn copy_block(
+    relation: pg_sys::Relation,
+    strategy: pg_sys::BufferAccessStrategy,
+    block: u32,
+    page: &mut [u8; PAGE_SIZE],
+) {
+    // SAFETY: as the caller promises; the buffer is pinned and share-locked while its 8192 bytes
+    // are copied, and released before anything else happens.
+    unsafe {
+        let buffer = pg_sys::ReadBufferExtended(
+            relation,
+            pg_sys::ForkNumber::MAIN_FORKNUM,
+            block,
+            pg_sys::ReadBufferMode::RBM_NORMAL,
+            strategy,
+        );
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        page.copy_from_slice(&*pg_sys::BufferGetPage(buffer).cast::<[u8; PAGE_SIZE]>());
+        pg_sys::UnlockReleaseBuffer(buffer);
     }
 }
 
@@ -203,6 +240,8 @@ impl PageSource for BackgroundPages<'_> {
                 read
             })?;
             self.bytes += read * PAGE_SIZE as u64;
+            let pages = self.bytes / PAGE_SIZE as u64;
+            progress::note(self.index.index_oid, Phase::Index, pages, self.index.blocks);
             self.throttle()?;
         }
         Ok(())

@@ -109,14 +109,25 @@ fn denied(name: &str, detail: &str) -> ! {
 /// Runs `work` as the bootstrap superuser with a search path that nobody else can write to, and
 /// goes back. If it raises, the end of the (sub)transaction goes back.
 pub fn as_owner<T>(work: impl FnOnce() -> T) -> T {
-    let (mut role, mut context) = (pg_sys::InvalidOid, 0);
     let superuser = pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID);
-    let restricted =
-        (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+    let local = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    acting_as(superuser, local, work)
+}
+
+/// Runs `work` as the owner of a table, as PostgreSQL's maintenance commands run the functions
+/// of its indexes, and goes back. If it raises, the end of the (sub)transaction goes back.
+pub fn as_table_owner<T>(table: &pg_sys::RelationData, work: impl FnOnce() -> T) -> T {
+    // SAFETY: an open relation has its row of the catalog.
+    let owner = unsafe { (*table.rd_rel).relowner };
+    acting_as(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, work)
+}
+
+fn acting_as<T>(role: pg_sys::Oid, restrictions: u32, work: impl FnOnce() -> T) -> T {
+    let (mut before, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: the pattern of PostgreSQL's own maintenance commands: switch, set, work, restore.
     unsafe {
-        pg_sys::GetUserIdAndSecContext(&raw mut role, &raw mut context);
-        pg_sys::SetUserIdAndSecContext(superuser, context | restricted);
+        pg_sys::GetUserIdAndSecContext(&raw mut before, &raw mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | restrictions as i32);
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
             c"search_path".as_ptr(),
@@ -130,7 +141,7 @@ pub fn as_owner<T>(work: impl FnOnce() -> T) -> T {
         );
         let value = work();
         pg_sys::AtEOXact_GUC(false, level);
-        pg_sys::SetUserIdAndSecContext(role, context);
+        pg_sys::SetUserIdAndSecContext(before, context);
         value
     }
 }

@@ -6,6 +6,8 @@ use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::verification::probe::{Hit, Probe};
 
 use super::compat;
+use super::privilege::as_table_owner;
+use super::rows::Rows;
 
 /// Strategy of a distance operator in pgvector's operator classes.
 const DISTANCE: i16 = 1;
@@ -20,44 +22,39 @@ pub fn compare(
     rows: &[HeapTid],
     k: usize,
 ) -> Result<Vec<Probe>, PortError> {
-    // SAFETY: everything opened here is closed here, or by the abort of the transaction; the
-    // role is restored below, or by the abort.
+    // SAFETY: everything opened here is closed here, or by the abort of the transaction.
     unsafe {
         let heap = pg_sys::table_open(table.into(), pg_sys::AccessShareLock as i32);
-        let (mut role, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&raw mut role, &raw mut context);
-        pg_sys::SetUserIdAndSecContext(
-            (*(*heap).rd_rel).relowner,
-            context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
-        );
-        let mut searcher = Searcher::open(heap, replacement)?;
-        let mut old = match in_place {
-            Some(index) => Some(Searcher::open(heap, index)?),
-            None => None,
-        };
-        let mut probes = Vec::with_capacity(rows.len());
-        for row in rows {
-            super::lifecycle::interrupts();
-            let Some(query) = searcher.value_of(row) else {
-                continue;
+        let probes = as_table_owner(&*heap, || {
+            let mut searcher = Searcher::open(heap, replacement)?;
+            let mut old = match in_place {
+                Some(index) => Some(Searcher::open(heap, index)?),
+                None => None,
             };
-            probes.push(Probe {
-                row: row_number(row),
-                own_distance: searcher.distance(query, query),
-                before: old
-                    .as_mut()
-                    .map(|s| s.nearest(query, k))
-                    .unwrap_or_default(),
-                after: searcher.nearest(query, k),
-            });
-        }
-        if let Some(old) = old {
-            old.close();
-        }
-        searcher.close();
-        pg_sys::SetUserIdAndSecContext(role, context);
+            let mut probes = Vec::with_capacity(rows.len());
+            for row in rows {
+                super::lifecycle::interrupts();
+                let Some(query) = searcher.rows.value_of(row) else {
+                    continue;
+                };
+                probes.push(Probe {
+                    row: row_number(row),
+                    own_distance: searcher.distance(query, query),
+                    before: old
+                        .as_mut()
+                        .map(|s| s.nearest(query, k))
+                        .unwrap_or_default(),
+                    after: searcher.nearest(query, k),
+                });
+            }
+            if let Some(old) = old {
+                old.rows.close();
+            }
+            searcher.rows.close();
+            Ok(probes)
+        });
         pg_sys::table_close(heap, pg_sys::AccessShareLock as i32);
-        Ok(probes)
+        probes
     }
 }
 
@@ -67,11 +64,7 @@ fn row_number(row: &HeapTid) -> u64 {
 
 /// One index, open for searching.
 struct Searcher {
-    heap: pg_sys::Relation,
-    index: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
-    estate: *mut pg_sys::EState,
-    slot: *mut pg_sys::TupleTableSlot,
+    rows: Rows,
     distance: pg_sys::Oid,
     collation: pg_sys::Oid,
 }
@@ -82,7 +75,8 @@ impl Searcher {
     unsafe fn open(heap: pg_sys::Relation, index: u32) -> Result<Self, PortError> {
         // SAFETY: as the caller promises; a missing index raises an error.
         unsafe {
-            let index = pg_sys::index_open(index.into(), pg_sys::AccessShareLock as i32);
+            let rows = Rows::open(heap, index);
+            let index = rows.index;
             let input = *(*index).rd_opcintype;
             let operator =
                 pg_sys::get_opfamily_member(*(*index).rd_opfamily, input, input, DISTANCE);
@@ -91,85 +85,11 @@ impl Searcher {
                     "the index has no distance operator".into(),
                 ));
             }
-            let estate = pg_sys::CreateExecutorState();
-            pg_sys::MakePerTupleExprContext(estate);
             Ok(Self {
-                heap,
-                index,
-                info: pg_sys::BuildIndexInfo(index),
-                estate,
-                slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
                 distance: pg_sys::get_opcode(operator),
                 collation: *(*index).rd_indcollation,
+                rows,
             })
-        }
-    }
-
-    /// # Safety
-    /// The searcher is not used afterwards.
-    unsafe fn close(self) {
-        // SAFETY: all of it was made by `open`.
-        unsafe {
-            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::FreeExecutorState(self.estate);
-            pg_sys::index_close(self.index, pg_sys::AccessShareLock as i32);
-        }
-    }
-
-    /// The indexed value of the row at the root of a HOT chain, as the snapshot sees it.
-    ///
-    /// # Safety
-    /// Inside a transaction with an active snapshot.
-    unsafe fn value_of(&mut self, row: &HeapTid) -> Option<pg_sys::Datum> {
-        // SAFETY: the fetch is ended below; the slot belongs to the heap.
-        unsafe {
-            let mut tid = pg_sys::ItemPointerData {
-                ip_blkid: pg_sys::BlockIdData {
-                    bi_hi: (row.block >> 16) as u16,
-                    bi_lo: row.block as u16,
-                },
-                ip_posid: row.offset,
-            };
-            let (mut again, mut all_dead) = (false, false);
-            let fetch = pg_sys::table_index_fetch_begin(self.heap);
-            let found = pg_sys::table_index_fetch_tuple(
-                fetch,
-                &raw mut tid,
-                pg_sys::GetActiveSnapshot(),
-                self.slot,
-                &raw mut again,
-                &raw mut all_dead,
-            );
-            let value = if found { self.slot_value() } else { None };
-            pg_sys::table_index_fetch_end(fetch);
-            value
-        }
-    }
-
-    /// The indexed value of the row in the slot, copied out of it.
-    ///
-    /// # Safety
-    /// The slot holds a row.
-    unsafe fn slot_value(&mut self) -> Option<pg_sys::Datum> {
-        // SAFETY: FormIndexDatum evaluates expressions against the per-tuple context's slot and
-        // fills arrays of INDEX_MAX_KEYS.
-        unsafe {
-            let context = (*self.estate).es_per_tuple_exprcontext;
-            (*context).ecxt_scantuple = self.slot;
-            let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
-            let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
-            pg_sys::FormIndexDatum(
-                self.info,
-                self.slot,
-                self.estate,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-            if nulls[0] {
-                return None;
-            }
-            let copy = pg_sys::pg_detoast_datum_copy(values[0].cast_mut_ptr());
-            Some(pg_sys::Datum::from(copy))
         }
     }
 
@@ -191,7 +111,7 @@ impl Searcher {
         // SAFETY: the scan is ended below; the key is copied by the rescan.
         unsafe {
             let snapshot = pg_sys::GetActiveSnapshot();
-            let scan = compat::begin_ordered_scan(self.heap, self.index, snapshot);
+            let scan = compat::begin_ordered_scan(self.rows.heap, self.rows.index, snapshot);
             let mut key = pg_sys::ScanKeyData::default();
             pg_sys::ScanKeyEntryInitialize(
                 &raw mut key,
@@ -206,11 +126,11 @@ impl Searcher {
             pg_sys::index_rescan(scan, std::ptr::null_mut(), 0, &raw mut key, 1);
             let mut hits = Vec::with_capacity(k);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            while hits.len() < k && pg_sys::index_getnext_slot(scan, forward, self.slot) {
+            while hits.len() < k && pg_sys::index_getnext_slot(scan, forward, self.rows.slot) {
                 // The chain's root, which is what both indexes store.
                 let tid = (*scan).xs_heaptid;
                 let block = u64::from(tid.ip_blkid.bi_hi) << 16 | u64::from(tid.ip_blkid.bi_lo);
-                if let Some(value) = self.slot_value() {
+                if let Some(value) = self.rows.slot_value() {
                     hits.push(Hit {
                         row: block << 16 | u64::from(tid.ip_posid),
                         distance: self.distance(query, value),

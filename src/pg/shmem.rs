@@ -18,6 +18,8 @@ pub const MAX_MAIL: usize = 8;
 pub const MAIL_SIZE: usize = 16 * 1024;
 /// Databases whose DDL keeps our workers out.
 pub const MAX_HOLDS: usize = 64;
+/// Readings of indexes that can be seen at once.
+pub const MAX_READINGS: usize = 64;
 
 /// Databases that can ask for a healer by name at once.
 pub const MAX_WANTED: usize = 16;
@@ -189,6 +191,35 @@ pub struct Hold {
     pub pid: i32,
 }
 
+/// What is being read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// The index.
+    #[default]
+    Index,
+    /// Its table.
+    Table,
+}
+
+/// A reading of an index.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Reading {
+    /// Who reads; 0: the place is free.
+    pub pid: i32,
+    /// In which database.
+    pub database: u32,
+    /// The index.
+    pub index: u32,
+    /// What of it.
+    pub phase: Phase,
+    /// Pages read, those read again counted again.
+    pub done: u64,
+    /// Pages there are.
+    pub total: u64,
+}
+
 /// Everything on the board.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -209,6 +240,8 @@ pub struct Board {
     pub mail: [Mail; MAX_MAIL],
     /// Databases to stay out of.
     pub holds: [Hold; MAX_HOLDS],
+    /// Indexes being read.
+    pub readings: [Reading; MAX_READINGS],
 }
 
 impl Default for Board {
@@ -230,6 +263,7 @@ impl Default for Board {
             repairs: [Repair::default(); MAX_REPAIRS],
             mail: [mail; MAX_MAIL],
             holds: [Hold::default(); MAX_HOLDS],
+            readings: [Reading::default(); MAX_READINGS],
         }
     }
 }

@@ -6,3 +6,5 @@ mod tidy;
 mod hnsw;
 // The healing loop: decisions, without a server.
 mod healing;
+// An index compared with its table.
+mod table;

@@ -9,11 +9,13 @@ mod agenda;
 mod bitmap;
 mod chunked;
 pub mod finding;
+pub mod heap;
 pub mod hnsw;
 pub mod inspection;
 pub mod page;
 mod sample;
 pub mod shape;
+pub mod table;
 pub mod value;
 
 use serde::{Deserialize, Serialize};

@@ -170,4 +170,27 @@ impl<'a> Value<'a> {
         }
         None
     }
+
+    /// Whether `other` is the same value, or, where this one was stored at unit length, the
+    /// same direction: but for rounding, which differs between builds of pgvector.
+    pub fn is_same(&self, other: &Value<'_>, normalized: bool) -> bool {
+        let scale = match other.norm() {
+            norm if normalized && norm > 0.0 => 1.0 / norm,
+            _ => 1.0,
+        };
+        let tolerance = match self {
+            Self::HalfVec(_) => 2e-3,
+            _ => 1e-5,
+        };
+        // What rounding leaves of small components of a vector of length 1.
+        let small = if normalized { 1e-2 } else { 0.0 };
+        let close = |(a, b): (f32, f32)| {
+            let (a, b) = (f64::from(a), f64::from(b) * scale);
+            (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(small)
+        };
+        self.dimensions() == other.dimensions()
+            && self.indices().eq(other.indices())
+            && self.components().count() == other.components().count()
+            && self.components().zip(other.components()).all(close)
+    }
 }

@@ -66,6 +66,7 @@ fn index(name: &str) -> IndexInfo {
         live_rows: 5_000,
         dead_rows: 0,
         valid_twin: None,
+        shape: None,
     }
 }
 

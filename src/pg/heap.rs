@@ -1,0 +1,235 @@
+//! The table of an index, in one snapshot, for comparing the two.
+
+use std::ffi::c_void;
+use std::ops::Range;
+
+use pgrx::prelude::*;
+use ruvector_dag_healing_engine::vector_index::heap::{Root, root};
+use ruvector_dag_healing_engine::vector_index::page::RawPage;
+use ruvector_dag_healing_engine::vector_index::table::RowSource;
+use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE, ReadError};
+
+use super::pages::copy_block;
+use super::rows::Rows;
+use super::shmem::Phase;
+use super::{lifecycle, progress};
+
+/// A table, open under `AccessShareLock` with a snapshot of its own until it is closed.
+pub struct Table {
+    rows: Rows,
+    snapshot: pg_sys::Snapshot,
+    /// Where values of rows are formed; emptied before each.
+    memory: pg_sys::MemoryContext,
+    value: Vec<u8>,
+    strategy: pg_sys::BufferAccessStrategy,
+    page: Box<[u8; PAGE_SIZE]>,
+}
+
+/// Whether a table is one whose pages are PostgreSQL's own.
+pub fn is_heap(table: &pg_sys::RelationData) -> bool {
+    // SAFETY: an open relation has its row of the catalog.
+    unsafe { (*table.rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID }
+}
+
+impl Table {
+    /// Opens the table for the rows of one of its indexes. The snapshot is the latest there is,
+    /// whatever the transaction's: of an older one the index may lack rows by right.
+    ///
+    /// # Safety
+    /// Inside a transaction, acting as the table's owner; `heap` is open until `close`, and is
+    /// the index's table.
+    pub unsafe fn open(heap: pg_sys::Relation, index: u32) -> Self {
+        // SAFETY: as the caller promises; all of it goes by `close` or with the transaction.
+        unsafe {
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            pg_sys::PushActiveSnapshot(snapshot);
+            let rows = Rows::open(heap, index);
+            // So that the scan takes the rows that a snapshot sees, as CREATE INDEX CONCURRENTLY.
+            (*rows.info).ii_Concurrent = true;
+            (*rows.info).ii_Unique = false;
+            Self {
+                rows,
+                snapshot,
+                memory: pg_sys::AllocSetContextCreateInternal(
+                    pg_sys::CurrentMemoryContext,
+                    c"values of rows".as_ptr(),
+                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+                ),
+                value: Vec::new(),
+                strategy: pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD),
+                page: Box::new([0; PAGE_SIZE]),
+            }
+        }
+    }
+
+    /// Closes what was opened, but for the table.
+    ///
+    /// # Safety
+    /// In the same transaction.
+    pub unsafe fn close(self) {
+        // SAFETY: all of it was made by `open`.
+        unsafe {
+            pg_sys::FreeAccessStrategy(self.strategy);
+            pg_sys::MemoryContextDelete(self.memory);
+            self.rows.close();
+            pg_sys::PopActiveSnapshot();
+            pg_sys::UnregisterSnapshot(self.snapshot);
+        }
+    }
+
+    fn blocks(&self) -> u32 {
+        // SAFETY: the relation is open.
+        unsafe {
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            pg_sys::RelationGetNumberOfBlocksInFork(self.rows.heap, main)
+        }
+    }
+}
+
+impl RowSource for Table {
+    fn block_count(&mut self) -> Result<u32, ReadError> {
+        Ok(self.blocks())
+    }
+
+    fn row_count(&self) -> u64 {
+        // SAFETY: the relation is open. Unknown before the first vacuum or analyze: then as many
+        // as there may be.
+        let rows = unsafe { (*(*self.rows.heap).rd_rel).reltuples };
+        if rows < 0.0 { u64::MAX } else { rows as u64 }
+    }
+
+    fn rows(
+        &mut self,
+        blocks: Range<u32>,
+        sink: &mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
+    ) -> Result<(), ReadError> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let mut listener = Listener {
+            sink,
+            memory: self.memory,
+            // SAFETY: the index is open.
+            index: unsafe { (*self.rows.index).rd_id.to_u32() },
+            total: u64::from(blocks.end),
+            noted: 0,
+        };
+        // SAFETY: the scan is of an MVCC snapshot that stays registered, and is ended by the
+        // function that runs it; the listener outlives it.
+        unsafe {
+            let (allow_strategy, allow_sync) = (true, false);
+            let scan = pg_sys::table_beginscan_strat(
+                self.rows.heap,
+                self.snapshot,
+                0,
+                std::ptr::null_mut(),
+                allow_strategy,
+                allow_sync,
+            );
+            pg_sys::table_index_build_range_scan(
+                self.rows.heap,
+                self.rows.index,
+                self.rows.info,
+                allow_sync,
+                false,
+                false,
+                blocks.start,
+                blocks.end - blocks.start,
+                Some(heard),
+                (&raw mut listener).cast(),
+                scan,
+            );
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, row: HeapTid) -> Result<Option<&[u8]>, ReadError> {
+        lifecycle::interrupts();
+        // SAFETY: the context is switched back; what is formed in it is copied before it is
+        // emptied.
+        unsafe {
+            pg_sys::MemoryContextReset(self.memory);
+            let before = pg_sys::MemoryContextSwitchTo(self.memory);
+            let value = self.rows.value_of(&row);
+            pg_sys::MemoryContextSwitchTo(before);
+            Ok(value.map(|value| {
+                self.value.clear();
+                self.value.extend_from_slice(contents(value));
+                &self.value[..]
+            }))
+        }
+    }
+
+    fn root(&mut self, row: HeapTid) -> Result<Root, ReadError> {
+        if row.block >= self.blocks() {
+            return Ok(Root::PastEnd);
+        }
+        // SAFETY: the table is open and has the block.
+        unsafe { copy_block(self.rows.heap, self.strategy, row.block, &mut self.page) };
+        Ok(root(&RawPage::new(&self.page), row.offset))
+    }
+}
+
+/// What follows the length word of a value that is not packed, compressed or elsewhere.
+///
+/// # Safety
+/// `value` points to such a value, which stays where it is for `'a`.
+unsafe fn contents<'a>(value: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let value = value.cast_mut_ptr::<pg_sys::varlena>();
+        let size = pgrx::varsize_any_exhdr(value);
+        std::slice::from_raw_parts(pgrx::vardata_any(value).cast(), size)
+    }
+}
+
+/// Who hears of the rows of a scan.
+struct Listener<'a> {
+    sink: &'a mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
+    memory: pg_sys::MemoryContext,
+    index: u32,
+    total: u64,
+    noted: u32,
+}
+
+/// Pages of the table after which progress is noted.
+const NOTED_EACH: u32 = 128;
+
+#[pg_guard]
+unsafe extern "C-unwind" fn heard(
+    _index: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    _alive: bool,
+    listener: *mut c_void,
+) {
+    lifecycle::interrupts();
+    // SAFETY: called by the scan above with a row's place and the values formed for it.
+    unsafe {
+        if *nulls {
+            return;
+        }
+        let listener = &mut *listener.cast::<Listener>();
+        let (value, memory) = (*values, listener.memory);
+        let contents = || {
+            pg_sys::MemoryContextReset(memory);
+            let before = pg_sys::MemoryContextSwitchTo(memory);
+            let plain = pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr());
+            pg_sys::MemoryContextSwitchTo(before);
+            contents(pg_sys::Datum::from(plain)).to_vec()
+        };
+        let row = HeapTid {
+            block: u32::from((*tid).ip_blkid.bi_hi) << 16 | u32::from((*tid).ip_blkid.bi_lo),
+            offset: (*tid).ip_posid,
+        };
+        if row.block >= listener.noted.saturating_add(NOTED_EACH) {
+            listener.noted = row.block;
+            let done = u64::from(row.block);
+            progress::note(listener.index, Phase::Table, done, listener.total);
+        }
+        (listener.sink)(row, &contents);
+    }
+}
