@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-engine test-cluster fmt lint build-all install
+.PHONY: help demo test test-engine test-cluster bench fmt lint build-all install
 
 ENGINE := -p ruvector_dag_healing_engine
 CLUSTER := cargo test $(ENGINE) --features server-tests --test cluster
@@ -29,6 +29,11 @@ test-cluster: ## real servers: PostgreSQL 18 in full, 16 and 16.2 (pgvector 0.6)
 	$(CLUSTER)
 	RUVECTOR_TEST_PG=target/pg/16 $(CLUSTER) -- $(SUBSET)
 	RUVECTOR_TEST_PG=target/pg/16.2 $(CLUSTER) -- $(SUBSET)
+
+bench: ## what reading costs, against merely reading pages and against building
+	@tools/setup.sh
+	@tools/install.sh 18
+	cargo bench $(ENGINE) --features server-tests --bench reading
 
 fmt: ## formats the sources
 	cargo fmt --all

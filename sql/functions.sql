@@ -84,6 +84,17 @@ CREATE FUNCTION ruvector_dag_hnsw_health(index regclass)
                    pages bigint, sampled boolean, last_checked timestamptz)
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_hnsw_health_wrapper';
 
+CREATE FUNCTION ruvector_dag_ivfflat_health(index regclass)
+    RETURNS TABLE (index_name text, table_name text, cluster_balance real, empty_clusters bigint,
+                   centroid_quality real, training_staleness_hours real, lists bigint,
+                   vectors bigint, largest_cluster bigint, imbalance_factor real, pages bigint,
+                   sampled boolean, last_checked timestamptz)
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_ivfflat_health_wrapper';
+
+CREATE FUNCTION ruvector_dag_index_check(index regclass, heap boolean DEFAULT false)
+    RETURNS TABLE (severity text, check_name text, block bigint, item integer, message text)
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_index_check_wrapper';
+
 CREATE FUNCTION ruvector_dag_rollback(repair_id bigint) RETURNS jsonb
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_rollback_wrapper';
 
@@ -110,3 +121,18 @@ CREATE VIEW ruvector_dag_repair_progress AS
     FROM ruvector_dag_healing.visible_repair r
     LEFT JOIN pg_catalog.pg_stat_progress_create_index p ON p.index_relid = r.spare_index
     WHERE r.status = 'running';
+
+CREATE FUNCTION ruvector_dag_healing.readings()
+    RETURNS TABLE (pid integer, index_oid oid, phase text, pages_done bigint, pages_total bigint)
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'readings_wrapper';
+
+-- Indexes being read, by sessions and in the background. Pages that are read again are counted
+-- again, so there can be more of them than the index has.
+CREATE VIEW ruvector_dag_inspection_progress AS
+    SELECT r.pid, i.indrelid::regclass AS relation, r.index_oid::regclass AS index, r.phase,
+           r.pages_done, r.pages_total
+    FROM ruvector_dag_healing.readings() r
+    JOIN pg_catalog.pg_index i ON i.indexrelid = r.index_oid
+    JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+    WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
+       OR pg_catalog.pg_has_role(t.relowner, 'USAGE');

@@ -47,7 +47,7 @@ fn ruvector_dag_hnsw_health(
     ),
 > {
     let named = catalog::named(index.to_u32());
-    catalog::require_index(&named, "hnsw");
+    catalog::require_index(&named, &["hnsw"]);
     require_reading(named.table_oid, &named.table_name);
     let report = read(index.to_u32(), &named.name);
     let f = report.figures;

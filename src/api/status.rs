@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::pg::error::or_raise;
 use crate::pg::privilege::{as_owner, require_monitoring, require_reading};
-use crate::pg::shmem::{self, HealerState};
-use crate::pg::{catalog, guc, journal, lifecycle};
+use crate::pg::shmem::{self, HealerState, Phase};
+use crate::pg::{catalog, guc, journal, lifecycle, progress};
 
 /// Settings, worker, open issues, repairs under way, counters.
 #[pg_extern(sql = "")]
@@ -72,4 +72,33 @@ fn targets(relation: pg_sys::Oid) -> SetOfIterator<'static, pg_sys::Oid> {
             .map(|index| pg_sys::Oid::from(index.index_oid)),
     );
     SetOfIterator::new(oids)
+}
+
+/// Indexes being read in this database.
+#[pg_extern(sql = "")]
+#[allow(clippy::type_complexity)]
+fn readings() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(index_oid, pg_sys::Oid),
+        name!(phase, String),
+        name!(pages_done, i64),
+        name!(pages_total, i64),
+    ),
+> {
+    let count = |pages: u64| i64::try_from(pages).unwrap_or(i64::MAX);
+    TableIterator::new(progress::readings().into_iter().map(move |reading| {
+        let phase = match reading.phase {
+            Phase::Index => "index",
+            Phase::Table => "table",
+        };
+        (
+            reading.pid,
+            pg_sys::Oid::from(reading.index),
+            phase.into(),
+            count(reading.done),
+            count(reading.total),
+        )
+    }))
 }

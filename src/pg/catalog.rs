@@ -4,6 +4,7 @@ use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -84,7 +85,7 @@ JOIN pg_namespace tn ON tn.oid = t.relnamespace
 JOIN pg_am am ON am.oid = x.relam
 LEFT JOIN pg_stat_all_tables s ON s.relid = t.oid
 WHERE am.amname IN ('hnsw', 'ivfflat') AND x.relkind = 'i' AND i.indislive
-  AND x.relpersistence <> 't'
+  AND (x.relpersistence <> 't' OR $1 ? 'temporary')
   AND ($1->'relations' = 'null'
        OR i.indrelid IN (SELECT oid FROM chosen) OR i.indexrelid IN (SELECT oid FROM chosen))
   AND ($1 ? 'spares' OR NOT EXISTS (
@@ -108,6 +109,31 @@ pub fn index(oid: u32) -> Result<Option<IndexInfo>, PortError> {
     let values = json!({"relations": [oid.to_string()], "spares": true});
     let found: Vec<IndexInfo> = sql::rows(INDEXES, &values)?;
     Ok(found.into_iter().find(|index| index.index_oid == oid))
+}
+
+/// One index that a session named, its own temporary ones included; raises an error if it is gone.
+pub fn require_info(oid: u32, named: &Named) -> IndexInfo {
+    let values = json!({"relations": [oid.to_string()], "spares": true, "temporary": true});
+    let found: Vec<IndexInfo> = or_raise(as_owner(|| sql::rows(INDEXES, &values)));
+    let found = found.into_iter().find(|index| index.index_oid == oid);
+    found.unwrap_or_else(|| raise(PortError::Gone(format!("index {}", named.name))))
+}
+
+/// The shape of an index; raises an error if its operator class is not one of pgvector's.
+pub fn require_shape(index: &IndexInfo) -> IndexShape {
+    index.shape.clone().unwrap_or_else(|| {
+        raise(
+            UserError::new(
+                Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!(
+                    "the operator class of {} is not one of pgvector's",
+                    index.index_name
+                ),
+            )
+            .detail("What its values are and how they are compared is not known.")
+            .hint("Operator classes for vector, halfvec, bit and sparsevec are supported."),
+        )
+    })
 }
 
 /// What the catalog says of a relation that a user named.
@@ -160,8 +186,9 @@ pub fn named(relation: u32) -> Named {
     })
 }
 
-/// Checks that a name stands for one index of an access method whose pages can be read here.
-pub fn require_index(named: &Named, access_method: &str) {
+/// Checks that a name stands for one index of an access method, out of those given, whose pages
+/// can be read here.
+pub fn require_index(named: &Named, access_methods: &[&str]) {
     let wrong = |what: String| UserError::new(Code::ERRCODE_WRONG_OBJECT_TYPE, what);
     match named.kind.as_str() {
         "i" => {}
@@ -178,12 +205,13 @@ pub fn require_index(named: &Named, access_method: &str) {
             ))
         }
     }
-    if named.access_method.as_deref() != Some(access_method) {
-        let actual = named.access_method.as_deref().unwrap_or("unknown");
+    let actual = named.access_method.as_deref().unwrap_or("unknown");
+    if !access_methods.contains(&actual) {
+        let wanted = access_methods.join(" or ");
         raise(
-            wrong(format!("{} is not an {access_method} index", named.name))
+            wrong(format!("{} is not an {wanted} index", named.name))
                 .detail(format!("Its access method is {actual}."))
-                .hint(format!("Pass an index made with USING {access_method}.")),
+                .hint(format!("Pass an index made with USING {wanted}.")),
         );
     }
     require_readable(named);

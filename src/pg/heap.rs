@@ -10,6 +10,7 @@ use ruvector_dag_healing_engine::vector_index::table::RowSource;
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE, ReadError};
 
 use super::pages::copy_block;
+use super::privilege::as_table_owner;
 use super::rows::Rows;
 use super::shmem::Phase;
 use super::{lifecycle, progress};
@@ -25,10 +26,25 @@ pub struct Table {
     page: Box<[u8; PAGE_SIZE]>,
 }
 
-/// Whether a table is one whose pages are PostgreSQL's own.
-pub fn is_heap(table: &pg_sys::RelationData) -> bool {
-    // SAFETY: an open relation has its row of the catalog.
-    unsafe { (*table.rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID }
+/// Runs `work` with a table as one of its indexes sees it, acting as its owner. `None`: its pages
+/// are not PostgreSQL's own.
+pub fn with_table<T>(table: u32, index: u32, work: impl FnOnce(&mut Table) -> T) -> Option<T> {
+    // SAFETY: inside a transaction; what is opened here is closed here, or by its abort.
+    unsafe {
+        let heap = pg_sys::table_open(table.into(), pg_sys::AccessShareLock as i32);
+        let is_heap = (*(*heap).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
+        let done = is_heap.then(|| {
+            as_table_owner(&*heap, || {
+                let mut open = Table::open(heap, index);
+                let done = work(&mut open);
+                open.close();
+                done
+            })
+        });
+        // The lock stays until the transaction ends.
+        pg_sys::table_close(heap, pg_sys::NoLock as i32);
+        done
+    }
 }
 
 impl Table {
@@ -38,7 +54,7 @@ impl Table {
     /// # Safety
     /// Inside a transaction, acting as the table's owner; `heap` is open until `close`, and is
     /// the index's table.
-    pub unsafe fn open(heap: pg_sys::Relation, index: u32) -> Self {
+    unsafe fn open(heap: pg_sys::Relation, index: u32) -> Self {
         // SAFETY: as the caller promises; all of it goes by `close` or with the transaction.
         unsafe {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
@@ -68,7 +84,7 @@ impl Table {
     ///
     /// # Safety
     /// In the same transaction.
-    pub unsafe fn close(self) {
+    unsafe fn close(self) {
         // SAFETY: all of it was made by `open`.
         unsafe {
             pg_sys::FreeAccessStrategy(self.strategy);

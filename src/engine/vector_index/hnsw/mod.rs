@@ -6,10 +6,11 @@
 //! | `scan` | bringing elements and their links together |
 //! | `tally`, `placement` | what can be counted while pages go by |
 //! | `graph`, `slots`, `nodes`, `lists` | the graph in memory |
-//! | `reach`, `judge`, `recheck` | what is wrong with it, seen twice |
+//! | `reach`, `judge`, `recheck`, `dangling` | what is wrong with it, seen twice |
 //! | `pages` | the same where the graph does not fit into memory |
 //! | `health` | the figures |
 
+mod dangling;
 mod graph;
 mod health;
 mod judge;

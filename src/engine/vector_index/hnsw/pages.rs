@@ -12,7 +12,7 @@ use super::graph::Graph;
 use super::judge::{EntryLayer, Faults, Verdict};
 use super::layout::{Element, Item, Links, Meta, Page, Tid};
 use super::reach::{Pulse, reach};
-use super::recheck::Look;
+use super::recheck::{Look, dangling_edges};
 use super::scan::{Visitor, scan};
 use super::slots::pack;
 use super::tally::Tally;
@@ -64,7 +64,10 @@ pub(crate) fn judge_from_pages(
             .iter()
             .for_each(|&start| search.reached(start as usize));
         ended = search.run(source, graph, meta.m)?;
-        search.count_dangling_again(source, graph, meta.m)?;
+        if search.dangling_edges > 0 {
+            let suspects = &search.faults.dangling;
+            search.dangling_edges = dangling_edges(source, graph, meta.m, suspects)?;
+        }
     }
 
     let Search {
@@ -238,28 +241,6 @@ impl Search {
         let entry = read_meta(source)?.entry;
         Ok(entry.and_then(|tid| graph.find(tid)))
     }
-
-    /// Counts the links that lead nowhere once more, of the elements that had any.
-    fn count_dangling_again(
-        &mut self,
-        source: &mut dyn PageSource,
-        graph: &Graph,
-        m: u16,
-    ) -> Result<(), ReadError> {
-        let wanted = |block: &u32| {
-            let mut slots = graph.slots.range(*block);
-            slots.any(|slot| self.faults.dangling.contains(slot as usize))
-        };
-        let blocks = source.block_count()?;
-        let mut count = Recount {
-            graph,
-            dangling: &self.faults.dangling,
-            edges: 0,
-        };
-        scan(source, m, &mut (1..blocks).filter(wanted), &mut count)?;
-        self.dangling_edges = count.edges.min(self.dangling_edges);
-        Ok(())
-    }
 }
 
 /// The places that an element links to, with the layer.
@@ -353,30 +334,5 @@ impl Visitor for Again<'_> {
                 }
             }
         }
-    }
-}
-
-/// The pass that counts dangling links again.
-struct Recount<'a> {
-    graph: &'a Graph,
-    dangling: &'a Bitmap,
-    edges: u64,
-}
-
-impl Visitor for Recount<'_> {
-    fn element(&mut self, _tid: Tid, _element: &Element<'_>) {}
-
-    fn links(&mut self, tid: Tid, _level: u8, links: Option<Links<'_>>) {
-        let slot = self.graph.find(tid);
-        let counts = slot
-            .is_some_and(|slot| self.dangling.contains(slot) && self.graph.counted.contains(slot));
-        let links = links
-            .filter(|_| counts)
-            .map(all_links)
-            .into_iter()
-            .flatten();
-        self.edges += links
-            .filter(|(_, link)| self.graph.live_slot(*link).is_none())
-            .count() as u64;
     }
 }

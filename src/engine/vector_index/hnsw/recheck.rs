@@ -7,6 +7,7 @@
 //! link dangles. Both are gone when the pages concerned are read again. Elements that came
 //! meanwhile let the search pass but are in no figure; elements that went are no orphans.
 
+use super::dangling::confirm;
 use super::graph::Graph;
 use super::judge::{Faults, Verdict, judge};
 use super::layout::{Element, Links, Meta, Page, Tid};
@@ -15,9 +16,9 @@ use super::reach::Pulse;
 use super::read_meta;
 use super::scan::{Visitor, scan};
 use super::slots::block_of;
-use crate::vector_index::PageSource;
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::inspection::InspectError;
+use crate::vector_index::{PageSource, ReadError};
 
 /// Looks after the first. A fault that comes and goes at each of them is not reported.
 const MAX_LOOKS: u32 = 3;
@@ -53,7 +54,31 @@ pub(crate) fn judge_twice(
         (verdict, faults) = judge(graph, entry, Some(&faults), &mut Pulse::new(source))?;
         suspicious = verdict.doubts > 0;
     }
+    if verdict.dangling_edges > 0 {
+        verdict.dangling_edges = dangling_edges(source, graph, meta.m, &faults.dangling)?;
+    }
     Ok(verdict)
+}
+
+/// How many links of the elements counted among `suspects` lead nowhere.
+pub(crate) fn dangling_edges(
+    source: &mut dyn PageSource,
+    graph: &Graph,
+    m: u16,
+    suspects: &Bitmap,
+) -> Result<u64, ReadError> {
+    let wanted = |slot: usize| suspects.contains(slot) && graph.counted.contains(slot);
+    let mut blocks: Vec<u32> = graph
+        .slots
+        .iter()
+        .filter(|(_, slot)| wanted(*slot))
+        .map(|(block, _)| block)
+        .collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    confirm(source, m, &blocks, &|tid| {
+        graph.find(tid).is_some_and(wanted)
+    })
 }
 
 /// The blocks to read again.
