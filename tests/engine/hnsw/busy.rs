@@ -90,6 +90,28 @@ fn a_place_used_anew_while_it_is_read_is_no_link_to_nowhere() {
 }
 
 #[test]
+fn what_a_vacuum_is_about_to_delete_may_link_to_what_it_has_deleted() {
+    let mut index = ring();
+    index.elements[1].layers[0] = vec![Link::To(0)];
+    index.elements[4].layers[0] = vec![Link::To(5)];
+    // Elements 2 and 3 have no rows any more and link to each other; 2 is deleted already.
+    for ghost in [2, 3] {
+        index.elements[ghost].rows.clear();
+    }
+    index.elements[2].deleted = true;
+    index.elements[2].layers[0].clear();
+    let (report, _) = inspect_stages(vec![pages(&index)]);
+    assert_eq!(report.figures.dangling_edges, 0);
+
+    index.elements[3].rows = vec![(3, 1)];
+    let (report, _) = inspect_stages(vec![pages(&index)]);
+    assert_eq!(
+        report.figures.dangling_edges, 1,
+        "an element with a row may not"
+    );
+}
+
+#[test]
 fn an_insert_under_way_is_no_orphan() {
     // The new element is there, the links to it are not yet.
     let mut half = ring();

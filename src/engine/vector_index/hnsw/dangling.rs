@@ -5,8 +5,12 @@
 //! both are looked at in file order. Here the order decides: the target is read, then the
 //! link, then the target again. A link leads nowhere if its target had no element both times
 //! and its place was not used in between, which the slot's version tells.
+//!
+//! A vacuum takes the links to the elements it deletes away from all others, but not from each
+//! other. So while it deletes them, page by page, those still to come (without rows, and out of
+//! every search's reach) link to those already deleted: that is no fault.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::layout::{Element, Item, Links, Page, Tid};
 use super::read_page;
@@ -35,30 +39,40 @@ pub(crate) fn confirm(
         let mut targets: Vec<Tid> = before.keys().copied().collect();
         targets.sort_unstable();
         let after = vacancies(source, targets)?;
-        let stood = |target: &Tid| {
-            before
-                .get(target)
-                .is_some_and(|version| after.get(target) == Some(version))
+        let stood = |link: &Link, target: &Tid| {
+            before.get(target).is_some_and(|deleted| {
+                after.get(target) == Some(deleted) && (deleted.is_none() || !link.of_ghost)
+            })
         };
         confirmed += links
             .iter()
-            .filter(|((_, target), _)| stood(target))
-            .map(|(_, count)| count)
+            .filter(|((_, target), link)| stood(link, target))
+            .map(|(_, link)| link.times)
             .sum::<u64>();
     }
     Ok(confirmed)
 }
 
-/// The links of the suspected elements on `blocks`, each with how often it is there.
+/// A link from one place to another.
+#[derive(Default)]
+struct Link {
+    /// How often it is there.
+    times: u64,
+    /// Whether it is of an element without rows.
+    of_ghost: bool,
+}
+
+/// The links of the suspected elements on `blocks`.
 fn links_of(
     source: &mut dyn PageSource,
     m: u16,
     blocks: &[u32],
     suspected: &dyn Fn(Tid) -> bool,
-) -> Result<HashMap<(Tid, Tid), u64>, ReadError> {
+) -> Result<HashMap<(Tid, Tid), Link>, ReadError> {
     let mut collect = Collect {
         suspected,
         links: HashMap::new(),
+        ghosts: HashSet::new(),
     };
     scan(source, m, &mut blocks.iter().copied(), &mut collect)?;
     Ok(collect.links)
@@ -66,18 +80,25 @@ fn links_of(
 
 struct Collect<'a> {
     suspected: &'a dyn Fn(Tid) -> bool,
-    links: HashMap<(Tid, Tid), u64>,
+    links: HashMap<(Tid, Tid), Link>,
+    ghosts: HashSet<Tid>,
 }
 
 impl Visitor for Collect<'_> {
-    fn element(&mut self, _tid: Tid, _element: &Element<'_>) {}
+    fn element(&mut self, tid: Tid, element: &Element<'_>) {
+        if element.heap_tids().len() == 0 && (self.suspected)(tid) {
+            self.ghosts.insert(tid);
+        }
+    }
 
     fn links(&mut self, tid: Tid, level: u8, links: Option<Links<'_>>) {
         let Some(links) = links.filter(|_| (self.suspected)(tid)) else {
             return;
         };
         for target in (0..=level).flat_map(|layer| links.layer(layer)) {
-            *self.links.entry((tid, target)).or_default() += 1;
+            let link = self.links.entry((tid, target)).or_default();
+            link.times += 1;
+            link.of_ghost = self.ghosts.contains(&tid);
         }
     }
 }

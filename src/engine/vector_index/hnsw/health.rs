@@ -52,7 +52,8 @@ pub struct HnswFigures {
     /// Mean over the live elements of their links on the ground layer / min(2m, live − 1); 1
     /// where there could be none.
     pub mean_degree_fill: f32,
-    /// Links of live elements to what is no element, does not exist or is deleted.
+    /// Links of live elements to what is no element, does not exist or is deleted; those from an
+    /// element without rows to a deleted one, as a vacuum leaves them for a while, aside.
     pub dangling_edges: u64,
     /// Pages of the index, the metapage among them.
     pub pages: u64,
