@@ -6,7 +6,7 @@ use std::ops::Range;
 use pgrx::prelude::*;
 use ruvector_dag_healing_engine::vector_index::heap::{Root, root};
 use ruvector_dag_healing_engine::vector_index::page::RawPage;
-use ruvector_dag_healing_engine::vector_index::table::RowSource;
+use ruvector_dag_healing_engine::vector_index::table::{RowSink, RowSource};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE, ReadError};
 
 use super::pages::copy_block;
@@ -116,11 +116,7 @@ impl RowSource for Table {
         if rows < 0.0 { u64::MAX } else { rows as u64 }
     }
 
-    fn rows(
-        &mut self,
-        blocks: Range<u32>,
-        sink: &mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
-    ) -> Result<(), ReadError> {
+    fn rows(&mut self, blocks: Range<u32>, sink: &mut RowSink<'_>) -> Result<(), ReadError> {
         if blocks.is_empty() {
             return Ok(());
         }
@@ -203,7 +199,7 @@ unsafe fn contents<'a>(value: pg_sys::Datum) -> &'a [u8] {
 
 /// Who hears of the rows of a scan.
 struct Listener<'a> {
-    sink: &'a mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
+    sink: &'a mut RowSink<'a>,
     memory: pg_sys::MemoryContext,
     index: u32,
     total: u64,

@@ -8,7 +8,7 @@ use ruvector_dag_healing_engine::vector_index::finding::Breach;
 use ruvector_dag_healing_engine::vector_index::heap::{MAX_ROWS_PER_PAGE, Root, TidSet};
 use ruvector_dag_healing_engine::vector_index::page::Tid;
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
-use ruvector_dag_healing_engine::vector_index::table::{RowSource, compare};
+use ruvector_dag_healing_engine::vector_index::table::{RowSink, RowSource, compare};
 use ruvector_dag_healing_engine::vector_index::value::{Value, ValueType};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 
@@ -55,11 +55,7 @@ impl RowSource for Table {
     fn row_count(&self) -> u64 {
         self.rows.len() as u64
     }
-    fn rows(
-        &mut self,
-        blocks: Range<u32>,
-        sink: &mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
-    ) -> Result<(), ReadError> {
+    fn rows(&mut self, blocks: Range<u32>, sink: &mut RowSink<'_>) -> Result<(), ReadError> {
         self.ranges += 1;
         for (tid, value) in self.rows.range(row(blocks.start, 0)..row(blocks.end, 0)) {
             sink(*tid, &|| value.clone());

@@ -20,6 +20,13 @@ use super::{HeapTid, ReadError};
 /// Suspects that are looked at again; of more only the number is reported.
 const MAX_SUSPECTS: usize = 10_000;
 
+/// Who hears of rows: where each is, and its value for the asking.
+pub type RowSink<'a> = dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>) + 'a;
+
+/// Who hears of the entries of an index: where each is, its row, and its value where it can be
+/// read.
+pub type EntrySink<'a> = dyn FnMut(Tid, HeapTid, Option<Value<'_>>) + 'a;
+
 /// The table of an index, seen in one snapshot.
 pub trait RowSource {
     /// Blocks it has now.
@@ -29,11 +36,7 @@ pub trait RowSource {
     /// Shows every visible row on `blocks` for which the indexed value is not null and the
     /// index's predicate holds, by the head of its chain of updates, and lets its value be
     /// asked for: what follows the length word.
-    fn rows(
-        &mut self,
-        blocks: Range<u32>,
-        sink: &mut dyn FnMut(HeapTid, &dyn Fn() -> Vec<u8>),
-    ) -> Result<(), ReadError>;
+    fn rows(&mut self, blocks: Range<u32>, sink: &mut RowSink<'_>) -> Result<(), ReadError>;
     /// What follows the length word of the value that the index should have for the visible
     /// row of the chain that begins at `row`. None where no row of it is visible, or the value
     /// is null.
