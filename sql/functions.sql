@@ -84,6 +84,10 @@ CREATE FUNCTION ruvector_dag_hnsw_health(index regclass)
                    pages bigint, sampled boolean, last_checked timestamptz)
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_hnsw_health_wrapper';
 
+CREATE FUNCTION ruvector_dag_index_check(index regclass, heap boolean DEFAULT false)
+    RETURNS TABLE (severity text, check_name text, block bigint, item integer, message text)
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_index_check_wrapper';
+
 CREATE FUNCTION ruvector_dag_rollback(repair_id bigint) RETURNS jsonb
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_rollback_wrapper';
 

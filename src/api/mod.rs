@@ -2,5 +2,6 @@
 //! decisions are made in the engine.
 
 mod acting;
+mod check;
 mod health;
 mod status;

@@ -24,6 +24,7 @@ pub struct Table {
     value: Vec<u8>,
     strategy: pg_sys::BufferAccessStrategy,
     page: Box<[u8; PAGE_SIZE]>,
+    known_blocks: u32,
 }
 
 /// Runs `work` with a table as one of its indexes sees it, acting as its owner. `None`: its pages
@@ -76,6 +77,7 @@ impl Table {
                 value: Vec::new(),
                 strategy: pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD),
                 page: Box::new([0; PAGE_SIZE]),
+                known_blocks: 0,
             }
         }
     }
@@ -101,6 +103,14 @@ impl Table {
             let main = pg_sys::ForkNumber::MAIN_FORKNUM;
             pg_sys::RelationGetNumberOfBlocksInFork(self.rows.heap, main)
         }
+    }
+
+    /// Whether the table has a block. Asks for its end only where it was not as far before.
+    fn has_block(&mut self, block: u32) -> bool {
+        if block >= self.known_blocks {
+            self.known_blocks = self.blocks();
+        }
+        block < self.known_blocks
     }
 }
 
@@ -159,6 +169,9 @@ impl RowSource for Table {
 
     fn value(&mut self, row: HeapTid) -> Result<Option<&[u8]>, ReadError> {
         lifecycle::interrupts();
+        if !self.has_block(row.block) {
+            return Ok(None);
+        }
         // SAFETY: the context is switched back; what is formed in it is copied before it is
         // emptied.
         unsafe {
@@ -175,7 +188,7 @@ impl RowSource for Table {
     }
 
     fn root(&mut self, row: HeapTid) -> Result<Root, ReadError> {
-        if row.block >= self.blocks() {
+        if !self.has_block(row.block) {
             return Ok(Root::PastEnd);
         }
         // SAFETY: the table is open and has the block.

@@ -39,3 +39,5 @@ mod calls;
 mod idle;
 // Few worker slots and many databases.
 mod slots;
+// The structural check: what is wrong with an index, and nothing else.
+mod check;

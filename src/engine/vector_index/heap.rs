@@ -63,19 +63,44 @@ impl TidSet {
             .max(1)
     }
 
+    /// How many rows a set of at most `limit` bytes can hold, wherever in the table they are.
+    pub fn rows_for(limit: usize) -> u64 {
+        // Alone on its 225 pages a row takes what keeps 65,536 numbers.
+        (limit / (BYTES_PER_ROW + 225 * BYTES_PER_PAGE)).max(1) as u64
+    }
+
+    /// Takes the second half of the rows out and returns the first of them, as
+    /// [`TidSet::ordinal`] counts.
+    pub fn split_off_half(&mut self) -> u64 {
+        let middle = self.0.select(self.0.len() / 2).unwrap_or(u64::MAX);
+        self.0.remove_range(middle..);
+        middle
+    }
+
+    /// The place of a row among all that a table can have.
+    pub fn ordinal(row: HeapTid) -> u64 {
+        let dense = u64::from(row.block) * u64::from(MAX_ROWS_PER_PAGE) + u64::from(row.offset);
+        // What cannot be on a page must not be taken for a row of another.
+        if row.offset > MAX_ROWS_PER_PAGE {
+            u64::MAX - (u64::from(row.block) << 16 | u64::from(row.offset))
+        } else {
+            dense
+        }
+    }
+
     /// Adds a row and tells whether it is new.
     pub fn insert(&mut self, row: HeapTid) -> bool {
-        self.0.insert(number(row))
+        self.0.insert(Self::ordinal(row))
     }
 
     /// Whether a row is in.
     pub fn contains(&self, row: HeapTid) -> bool {
-        self.0.contains(number(row))
+        self.0.contains(Self::ordinal(row))
     }
 
     /// Takes a row out and tells whether it was in.
     pub fn remove(&mut self, row: HeapTid) -> bool {
-        self.0.remove(number(row))
+        self.0.remove(Self::ordinal(row))
     }
 
     /// How many there are.
@@ -86,16 +111,5 @@ impl TidSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-/// Rows of neighbouring pages get neighbouring numbers.
-fn number(row: HeapTid) -> u64 {
-    let dense = u64::from(row.block) * u64::from(MAX_ROWS_PER_PAGE) + u64::from(row.offset);
-    // What cannot be on a page must not be taken for a row of another.
-    if row.offset > MAX_ROWS_PER_PAGE {
-        u64::MAX - (u64::from(row.block) << 16 | u64::from(row.offset))
-    } else {
-        dense
     }
 }

@@ -30,7 +30,8 @@ pub trait PageSource {
     fn block_count(&mut self) -> Result<u32, ReadError>;
 
     /// Hands each block asked for to `sink`, in the order asked; a block past the end is
-    /// skipped. The iterator may be drawn from ahead of the sink. A page is a consistent copy
+    /// skipped. After [`ReadError::Unreadable`] the iterator stands behind that block, and what
+    /// came before it has been handed on. The iterator may be drawn from ahead of the sink. A page is a consistent copy
     /// of one moment; two pages may be of different moments.
     fn read(
         &mut self,

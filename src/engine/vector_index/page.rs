@@ -101,18 +101,24 @@ impl<'a> RawPage<'a> {
         (end.saturating_sub(PAGE_HEADER) / LINE_POINTER) as u16
     }
 
-    /// What a line pointer leads to; none past the last.
-    pub fn pointed(&self, offset: u16) -> Option<Pointed<'a>> {
+    /// Where the tuple of a line pointer begins, its length, and the pointer's state; none past
+    /// the last pointer.
+    pub fn line_pointer(&self, offset: u16) -> Option<(usize, usize, u8)> {
         if offset == 0 || offset > self.line_pointers() {
             return None;
         }
         let at = PAGE_HEADER + LINE_POINTER * (usize::from(offset) - 1);
         let pointer = u32_at(self.0, at);
         let (start, state, length) = (pointer & 0x7FFF, pointer >> 15 & 3, pointer >> 17);
+        Some((start as usize, length as usize, state as u8))
+    }
+
+    /// What a line pointer leads to; none past the last.
+    pub fn pointed(&self, offset: u16) -> Option<Pointed<'a>> {
+        let (start, length, state) = self.line_pointer(offset)?;
         if state != 1 {
-            return Some(Pointed::NoTuple(state as u8));
+            return Some(Pointed::NoTuple(state));
         }
-        let (start, length) = (start as usize, length as usize);
         Some(match self.0.get(start..start + length) {
             Some(tuple) => Pointed::Tuple(tuple),
             None => Pointed::OutOfBounds,

@@ -9,6 +9,7 @@
     reason = "each target that includes this module uses a part of it"
 )]
 
+mod busy;
 mod data;
 mod locate;
 mod process;
@@ -16,7 +17,8 @@ mod psql;
 mod server;
 mod wait;
 
-pub use data::Embeddings;
+pub use busy::Busy;
+pub use data::{Embeddings, literal};
 pub use locate::{Installation, workspace};
 pub use psql::Output;
 pub use server::{Mode, Options, Server};

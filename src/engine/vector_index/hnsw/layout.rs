@@ -15,18 +15,20 @@ use crate::vector_index::{HeapTid, PAGE_SIZE};
 const MAGIC: u32 = 0xA953_A953;
 /// The only format version there has been.
 const VERSION: u32 = 1;
+/// Where the contents of a metapage end.
+pub(crate) const METAPAGE_END: usize = PAGE_HEADER + 28;
 /// What the special area of every page of an HNSW index ends with.
 const PAGE_ID: u16 = 0xFF90;
 /// Rows that may share one element.
 pub const MAX_HEAP_TIDS: usize = 10;
 /// Where an element's heap TIDs begin.
-const HEAP_TIDS: usize = 4;
+pub(crate) const HEAP_TIDS: usize = 4;
 /// Where an element says where its neighbour tuple is.
-const NEIGHBOR_TID: usize = HEAP_TIDS + MAX_HEAP_TIDS * TID;
+pub(crate) const NEIGHBOR_TID: usize = HEAP_TIDS + MAX_HEAP_TIDS * TID;
 /// Where an element's value begins.
 pub(crate) const VALUE: usize = 72;
 /// Bytes of a value's length word.
-const LENGTH_WORD: usize = 4;
+pub(crate) const LENGTH_WORD: usize = 4;
 /// Where a neighbour tuple's links begin.
 pub(crate) const LINKS: usize = 4;
 
@@ -186,16 +188,31 @@ impl<'a> Element<'a> {
         tid(&self.0[NEIGHBOR_TID..NEIGHBOR_TID + TID])
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether the value's length word can be true.
+    pub fn has_sane_length(&self) -> bool {
+        let word = u32_at(self.0, VALUE);
+        let size = (word >> 2) as usize;
+        word & 3 == 0 && (LENGTH_WORD..=self.0.len() - VALUE).contains(&size)
+    }
+
+    /// What follows the length word of the value, as far as the word says.
+    pub fn value(&self) -> &'a [u8] {
+        let size = self.value_size();
+        &self.0[VALUE + LENGTH_WORD..VALUE + size.max(LENGTH_WORD)]
+    }
+
     /// Bytes of the value by its own length word; what the tuple has room for where the word
     /// cannot be true.
     pub fn value_size(&self) -> usize {
-        let room = self.0.len() - VALUE;
-        let word = u32_at(self.0, VALUE);
-        let size = (word >> 2) as usize;
-        if word & 3 == 0 && (LENGTH_WORD..=room).contains(&size) {
-            size
+        if self.has_sane_length() {
+            (u32_at(self.0, VALUE) >> 2) as usize
         } else {
-            room
+            self.0.len() - VALUE
         }
     }
 }
@@ -266,6 +283,22 @@ impl<'a> Links<'a> {
             None => &[],
         };
         tids(slots)
+    }
+}
+
+impl Links<'_> {
+    /// Whether a layer has a link after its first invalid slot, which pgvector 0.8 never sees.
+    pub fn has_hole(&self, layer: u8) -> bool {
+        let m = usize::from(self.m);
+        let Some(above) = self.level.checked_sub(layer) else {
+            return false;
+        };
+        let start = usize::from(above) * m * TID;
+        let slots = if layer == 0 { 2 * m } else { m };
+        self.slots[start..start + slots * TID]
+            .chunks_exact(TID)
+            .skip(self.layer(layer).len())
+            .any(|slot| u16_at(slot, 4) != 0)
     }
 }
 

@@ -9,8 +9,12 @@
 //! | `reach`, `judge`, `recheck`, `dangling` | what is wrong with it, seen twice |
 //! | `pages` | the same where the graph does not fit into memory |
 //! | `health` | the figures |
+//! | [`check`](mod@check) | whether everything is as pgvector leaves it |
+//! | `entries` | the rows and values it has |
 
+mod check;
 mod dangling;
+mod entries;
 mod graph;
 mod health;
 mod judge;
@@ -25,6 +29,8 @@ mod scan;
 mod slots;
 mod tally;
 
+pub use check::check;
+pub use entries::entries;
 pub use graph::bytes_per_element;
 pub use health::{HnswFigures, HnswReport, inspect};
 

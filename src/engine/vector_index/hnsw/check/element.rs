@@ -1,0 +1,215 @@
+//! Elements by themselves: their rows, their values, and the entry point.
+
+use super::super::layout::{Element, HEAP_TIDS, Item, Meta, NEIGHBOR_TID, Page, Tid};
+use super::suspects::{Suspect, Suspects, number};
+use super::{each_page, is_entry};
+use crate::vector_index::finding::Gravity;
+use crate::vector_index::heap::TidSet;
+use crate::vector_index::page::{TID, tid};
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::value::Value;
+use crate::vector_index::{HeapTid, PageSource, ReadError};
+
+/// How far the length of a value stored at unit length may be from 1: halves have 11 bits.
+const UNIT_TOLERANCE: f64 = 0.01;
+
+/// Checks every element.
+pub(super) fn check(
+    source: &mut dyn PageSource,
+    shape: &IndexShape,
+    meta: &Meta,
+    blocks: u32,
+    memory_limit: usize,
+    suspects: &mut Suspects,
+) -> Result<(), ReadError> {
+    let mut rows = Claims::new(memory_limit);
+    let mut entry = None;
+    let mut with_rows = 0_u64;
+    each_page(
+        source,
+        1..blocks,
+        suspects,
+        &mut |block, bytes, suspects| {
+            for (offset, item) in Page::new(bytes).items() {
+                let Item::Element(element) = item else {
+                    continue;
+                };
+                let at = Tid { block, offset };
+                if is_entry(meta, at) {
+                    entry = Some((element.level(), element.deleted()));
+                }
+                check_rows(at, &element, suspects);
+                if element.deleted() {
+                    check_deleted(at, &element, suspects);
+                    continue;
+                }
+                with_rows += u64::from(element.heap_tids().len() > 0);
+                check_value(at, &element, shape, meta, suspects);
+                rows.claim(at, &element, suspects);
+            }
+        },
+    )?;
+    check_entry(meta, entry, with_rows, suspects);
+    // Rows past what fits into memory, a run of the table at a time.
+    while rows.next_run() {
+        each_page(
+            source,
+            1..blocks,
+            suspects,
+            &mut |block, bytes, suspects| {
+                for (offset, item) in Page::new(bytes).items() {
+                    if let Item::Element(element) = item
+                        && !element.deleted()
+                    {
+                        rows.claim(Tid { block, offset }, &element, suspects);
+                    }
+                }
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn check_entry(meta: &Meta, found: Option<(u8, bool)>, with_rows: u64, suspects: &mut Suspects) {
+    let error = |check| Suspect::index(Gravity::Error, check);
+    match (meta.entry, found) {
+        (None, _) if with_rows > 0 => suspects.add(error("entry_missing"), || {
+            format!("{with_rows} elements have rows, and no search begins anywhere")
+        }),
+        (None, _) => {}
+        (Some(tid), None) => suspects.add(error("entry_invalid").with(number(tid), 0), || {
+            let Tid { block, offset } = tid;
+            format!("the entry point ({block},{offset}) is no element")
+        }),
+        (Some(tid), Some((_, true))) => {
+            suspects.add(error("entry_deleted").with(number(tid), 0), || {
+                let Tid { block, offset } = tid;
+                format!("the entry point ({block},{offset}) is deleted")
+            });
+        }
+        (Some(tid), Some((level, false))) if meta.entry_level != i16::from(level) => {
+            let suspect = Suspect::tuple(Gravity::Warning, "entry_level", tid);
+            suspects.add(suspect.with(u64::from(level), 0), || {
+                format!(
+                    "the metapage has the entry point on level {}, it is on {level}",
+                    meta.entry_level
+                )
+            });
+        }
+        _ => {}
+    }
+}
+
+fn check_rows(at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
+    let slots = element.bytes()[HEAP_TIDS..NEIGHBOR_TID].chunks_exact(TID);
+    let listed = element.heap_tids().len();
+    if slots.skip(listed).any(|slot| tid(slot).offset != 0) {
+        let suspect = Suspect::tuple(Gravity::Warning, "heap_tids_gap", at);
+        suspects.add(suspect, || {
+            format!("rows stand after the gap that follows the first {listed}")
+        });
+    }
+    let rows: Vec<HeapTid> = element.heap_tids().collect();
+    if let Some(row) = (1..rows.len()).find_map(|n| rows[..n].contains(&rows[n]).then_some(rows[n]))
+    {
+        let suspect = Suspect::tuple(Gravity::Warning, "heap_tids_repeated", at);
+        suspects.add(suspect, || {
+            format!("row ({},{}) is in the element twice", row.block, row.offset)
+        });
+    }
+}
+
+fn check_deleted(at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
+    let rows = element.heap_tids().len();
+    // Up to pgvector 0.5 length and dimensions stay.
+    let value = element.value().iter().skip(4).any(|&byte| byte != 0);
+    if rows > 0 || value {
+        let suspect = Suspect::tuple(Gravity::Warning, "deleted_not_empty", at);
+        suspects.add(
+            suspect.with(u64::from(element.version()), 0),
+            || match rows {
+                0 => "the element is deleted and still has a value".into(),
+                rows => format!("the element is deleted and still has {rows} rows"),
+            },
+        );
+    }
+}
+
+fn check_value(
+    at: Tid,
+    element: &Element<'_>,
+    shape: &IndexShape,
+    meta: &Meta,
+    suspects: &mut Suspects,
+) {
+    let fault = match Value::decode(shape.value_type, element.value()) {
+        _ if !element.has_sane_length() => Some("the value's length word cannot be true".into()),
+        Err(fault) => Some(fault),
+        Ok(value) if value.dimensions() != meta.dimensions => Some(format!(
+            "the value has {} dimensions, the index {}",
+            value.dimensions(),
+            meta.dimensions
+        )),
+        Ok(value) => {
+            let norm = if shape.normalized { value.norm() } else { 1.0 };
+            let fault = value.fault();
+            if fault.is_none() && (norm - 1.0).abs() > UNIT_TOLERANCE {
+                let suspect = Suspect::tuple(Gravity::Error, "unit_length", at);
+                suspects.add(suspect, || format!("the value has length {norm}, not 1"));
+            }
+            fault
+        }
+    };
+    if let Some(fault) = fault {
+        let suspect = Suspect::tuple(Gravity::Error, "value", at);
+        suspects.add(suspect.with(u64::from(element.version()), 0), || fault);
+    }
+}
+
+/// Which rows are in an element already, as far as memory allows: the table is taken in runs.
+struct Claims {
+    rows: TidSet,
+    most: u64,
+    /// Rows from here on, and up to here, are looked at now.
+    from: u64,
+    until: Option<u64>,
+}
+
+impl Claims {
+    fn new(memory_limit: usize) -> Self {
+        Self {
+            rows: TidSet::default(),
+            most: TidSet::rows_for(memory_limit),
+            from: 0,
+            until: None,
+        }
+    }
+
+    fn claim(&mut self, at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
+        let rows: Vec<HeapTid> = element.heap_tids().collect();
+        for (nth, &row) in rows.iter().enumerate() {
+            let ordinal = TidSet::ordinal(row);
+            let is_of_run = self.from <= ordinal && self.until.is_none_or(|until| ordinal < until);
+            if !is_of_run || rows[..nth].contains(&row) {
+                continue;
+            }
+            if !self.rows.insert(row) {
+                let HeapTid { block, offset } = row;
+                let suspect = Suspect::tuple(Gravity::Error, "row_claimed_twice", at);
+                suspects.add(suspect.with(ordinal, 0), || {
+                    format!("row ({block},{offset}) is in an element before it, too")
+                });
+            } else if self.rows.len() > self.most.max(1) {
+                self.until = Some(self.rows.split_off_half());
+            }
+        }
+    }
+
+    /// Goes on to the rows for which there was no room, if there are any.
+    fn next_run(&mut self) -> bool {
+        self.rows = TidSet::default();
+        let until = self.until.take();
+        self.from = until.unwrap_or(self.from);
+        until.is_some()
+    }
+}

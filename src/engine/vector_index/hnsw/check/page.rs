@@ -1,0 +1,173 @@
+//! Metapage, page headers, line pointers, and the chain of pages.
+
+use super::each_page;
+use super::suspects::{Suspect, Suspects};
+use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::finding::Gravity;
+use crate::vector_index::hnsw::layout::{Item, LINKS, METAPAGE_END, Meta, Page, Tid};
+use crate::vector_index::page::{Pointed, RawPage};
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
+
+/// Checks the metapage and returns what it says, if it says anything.
+pub(super) fn meta(
+    bytes: &[u8; PAGE_SIZE],
+    shape: &IndexShape,
+    suspects: &mut Suspects,
+) -> Option<Meta> {
+    let page = Page::new(bytes);
+    let wrong = || Suspect::page(Gravity::Error, "metapage", 0);
+    let meta = match Meta::decode(&page) {
+        Ok(meta) => meta,
+        Err(reason) => {
+            suspects.add(wrong(), || reason);
+            return None;
+        }
+    };
+    if page.raw().lower() != METAPAGE_END || !page.raw().has_sane_header() {
+        let lower = page.raw().lower();
+        suspects.add(wrong(), || {
+            format!("its contents end at byte {lower}, not {METAPAGE_END}")
+        });
+    }
+    if let Some(wanted) = shape.dimensions.filter(|&wanted| wanted != meta.dimensions) {
+        let suspect = Suspect::page(Gravity::Error, "dimensions", 0);
+        suspects.add(suspect.with(u64::from(meta.dimensions), 0), || {
+            format!(
+                "the metapage has {} dimensions, the column {wanted}",
+                meta.dimensions
+            )
+        });
+    }
+    if let Some(wanted) = shape.option.filter(|&wanted| wanted != u32::from(meta.m)) {
+        let suspect = Suspect::page(Gravity::Warning, "pending_rebuild", 0);
+        suspects.add(suspect, || {
+            format!(
+                "the index was built with m = {} and its options now say {wanted}; only a rebuild changes it",
+                meta.m
+            )
+        });
+    }
+    Some(meta)
+}
+
+/// Checks every page but the first.
+pub(super) fn check(
+    source: &mut dyn PageSource,
+    meta: &Meta,
+    blocks: u32,
+    suspects: &mut Suspects,
+) -> Result<(), ReadError> {
+    // The block that the chain must come to next, while the chain is whole.
+    let mut chain = Some(1);
+    let mut chained = Bitmap::new(blocks as usize);
+    let mut used = Bitmap::new(blocks as usize);
+    each_page(
+        source,
+        1..blocks,
+        suspects,
+        &mut |block, bytes, suspects| {
+            let page = RawPage::new(bytes);
+            if page.is_new() {
+                if !page.is_zeroed() {
+                    let suspect = Suspect::page(Gravity::Error, "page_header", block);
+                    suspects.add(suspect, || "the page has no header".into());
+                } else {
+                    let suspect = Suspect::page(Gravity::Warning, "page_zeroed", block);
+                    suspects.add(suspect, || {
+                        "the page is empty, as a crash can leave it".into()
+                    });
+                }
+            } else if !Page::new(bytes).has_hnsw_id() {
+                let suspect = Suspect::page(Gravity::Error, "page_kind", block);
+                suspects.add(suspect, || {
+                    format!(
+                        "the page bears the id {:#06x}, not that of an HNSW page",
+                        page.page_id()
+                    )
+                });
+            } else if !page.has_sane_header() {
+                let suspect = Suspect::page(Gravity::Error, "page_header", block);
+                suspects.add(suspect, || {
+                    format!(
+                        "line pointers end at {}, tuples begin at {}, the special area at {}",
+                        page.lower(),
+                        page.upper(),
+                        page.special()
+                    )
+                });
+            } else {
+                used.insert(block as usize);
+                check_items(block, bytes, suspects);
+            }
+            if chain != Some(block) {
+                return;
+            }
+            chained.insert(block as usize);
+            let is_sound = used.contains(block as usize);
+            chain = page.next_block().filter(|_| is_sound);
+            if let Some(next) = chain.filter(|&next| next <= block || next >= blocks) {
+                chain = None;
+                // Past the end there may be a page that was appended since the end was seen; it is
+                // not past the end of the other examination.
+                let suspect = Suspect::page(Gravity::Error, "page_chain", block);
+                suspects.add(suspect.with(u64::from(next), 0), || match next <= block {
+                    true => format!("the chain of pages goes back to block {next}"),
+                    false => format!("the chain of pages goes on to block {next}, past the end"),
+                });
+            }
+        },
+    )?;
+    if let Some(next) = chain.filter(|&next| next < blocks) {
+        // Skipped: it comes before a block that could not be read.
+        let suspect = Suspect::page(Gravity::Error, "page_chain", next);
+        suspects.add(suspect, || {
+            format!("the chain of pages cannot be followed past block {next}")
+        });
+    }
+    for block in used.iter().filter(|&block| !chained.contains(block)) {
+        let suspect = Suspect::page(Gravity::Warning, "page_unchained", block as u32);
+        suspects.add(suspect, || {
+            "no chain leads to the page, so no vacuum comes to it".into()
+        });
+    }
+    let insert = meta.insert_page;
+    if !chained.contains(insert as usize) && blocks > 1 {
+        let suspect = Suspect::page(Gravity::Warning, "insert_page", 0);
+        suspects.add(suspect.with(u64::from(insert), 0), || {
+            format!("inserts begin at block {insert}, which is on no chain")
+        });
+    }
+    Ok(())
+}
+
+fn check_items(block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {
+    let page = Page::new(bytes);
+    let raw = page.raw();
+    for offset in 1..=raw.line_pointers() {
+        let tid = Tid { block, offset };
+        let Some((start, length, state)) = raw.line_pointer(offset) else {
+            continue;
+        };
+        let lies_well =
+            start >= raw.upper() && start + length <= raw.special() && start.is_multiple_of(8);
+        if state != 1 || !lies_well {
+            let suspect = Suspect::tuple(Gravity::Error, "line_pointer", tid);
+            suspects.add(suspect, || {
+                format!(
+                    "the line pointer is in state {state} and leads to {length} bytes at {start}"
+                )
+            });
+            continue;
+        }
+        // A neighbour tuple with a count of links that it has no room for is `neighbor_count`.
+        let is_cut = |tuple: &[u8]| tuple.first() == Some(&2) && tuple.len() >= LINKS;
+        let cut = matches!(raw.pointed(offset), Some(Pointed::Tuple(tuple)) if is_cut(tuple));
+        if matches!(page.item(offset), Some(Item::Malformed) | None) && !cut {
+            let suspect = Suspect::tuple(Gravity::Error, "item", tid);
+            suspects.add(suspect, || {
+                format!("a tuple of {length} bytes is neither element nor neighbour tuple")
+            });
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `ruvector_dag_index_check` finds what is wrong with real indexes and nothing else.
+
+mod faults;
+mod pages;
+mod sound;
+
+use std::process::Command;
+
+use postgres::Client;
+
+use crate::harness::Server;
+
+/// A row of the check.
+#[derive(Debug, PartialEq)]
+struct Breach {
+    severity: String,
+    check: String,
+    block: Option<i64>,
+    item: Option<i32>,
+    message: String,
+}
+
+fn breaches(client: &mut Client, index: &str, heap: bool) -> Vec<Breach> {
+    let rows = client
+        .query(
+            "SELECT * FROM ruvector_dag_index_check($1::text::regclass, $2)",
+            &[&index, &heap],
+        )
+        .unwrap_or_else(|error| panic!("{index}: {error:?}"));
+    let breach = |row: &postgres::Row| Breach {
+        severity: row.get(0),
+        check: row.get(1),
+        block: row.get(2),
+        item: row.get(3),
+        message: row.get(4),
+    };
+    rows.iter().map(breach).collect()
+}
+
+/// Runs a program of PostgreSQL on the data directory of a server that is stopped.
+fn command(server: &Server, program: &str, arguments: &[&str]) {
+    let status = Command::new(server.installation().bin(program))
+        .args(arguments)
+        .arg("--pgdata")
+        .arg(server.data_dir())
+        .output()
+        .expect("it runs");
+    assert!(
+        status.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&status.stderr)
+    );
+}
