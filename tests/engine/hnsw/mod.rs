@@ -5,6 +5,7 @@
 
 mod busy;
 mod busy_little;
+mod check;
 mod figures;
 mod golden;
 mod hostile;
