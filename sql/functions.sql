@@ -84,6 +84,13 @@ CREATE FUNCTION ruvector_dag_hnsw_health(index regclass)
                    pages bigint, sampled boolean, last_checked timestamptz)
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_hnsw_health_wrapper';
 
+CREATE FUNCTION ruvector_dag_ivfflat_health(index regclass)
+    RETURNS TABLE (index_name text, table_name text, cluster_balance real, empty_clusters bigint,
+                   centroid_quality real, training_staleness_hours real, lists bigint,
+                   vectors bigint, largest_cluster bigint, imbalance_factor real, pages bigint,
+                   sampled boolean, last_checked timestamptz)
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_ivfflat_health_wrapper';
+
 CREATE FUNCTION ruvector_dag_index_check(index regclass, heap boolean DEFAULT false)
     RETURNS TABLE (severity text, check_name text, block bigint, item integer, message text)
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_index_check_wrapper';

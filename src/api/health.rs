@@ -9,14 +9,13 @@ use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::diagnosis::priority;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo};
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, inspect};
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use serde_json::json;
 
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::{as_owner, require_reading};
-use crate::pg::{catalog, filing, guc, lifecycle};
+use crate::pg::{catalog, filing, guc, journal, lifecycle};
 
 /// Health of one HNSW index.
 #[pg_extern(sql = "")]
@@ -49,9 +48,9 @@ fn ruvector_dag_hnsw_health(
     let named = catalog::named(index.to_u32());
     catalog::require_index(&named, &["hnsw"]);
     require_reading(named.table_oid, &named.table_name);
-    let report = read(index.to_u32(), &named.name);
-    let f = report.figures;
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let Some(f) = figures_of(index, &named).hnsw else {
+        raise(PortError::Gone(format!("index {}", named.name)));
+    };
     TableIterator::once((
         named.name,
         named.table_name,
@@ -72,6 +71,60 @@ fn ruvector_dag_hnsw_health(
         f.sampled,
         pgrx::datum::datetime_support::clock_timestamp(),
     ))
+}
+
+/// Health of one IVFFlat index.
+#[pg_extern(sql = "")]
+#[allow(clippy::type_complexity)]
+fn ruvector_dag_ivfflat_health(
+    index: pg_sys::Oid,
+) -> TableIterator<
+    'static,
+    (
+        name!(index_name, String),
+        name!(table_name, String),
+        name!(cluster_balance, f32),
+        name!(empty_clusters, i64),
+        name!(centroid_quality, f32),
+        name!(training_staleness_hours, f32),
+        name!(lists, i64),
+        name!(vectors, i64),
+        name!(largest_cluster, i64),
+        name!(imbalance_factor, f32),
+        name!(pages, i64),
+        name!(sampled, bool),
+        name!(last_checked, TimestampWithTimeZone),
+    ),
+> {
+    let named = catalog::named(index.to_u32());
+    catalog::require_index(&named, &["ivfflat"]);
+    require_reading(named.table_oid, &named.table_name);
+    let look = figures_of(index, &named);
+    let last = or_raise(as_owner(|| journal::last_look(&look.index)));
+    let look = look.after(last.as_ref());
+    let hours = look.hours_known() as f32;
+    let Some(f) = look.ivfflat else {
+        raise(PortError::Gone(format!("index {}", named.name)));
+    };
+    TableIterator::once((
+        named.name,
+        named.table_name,
+        f.cluster_balance,
+        count(f.empty_clusters),
+        f.centroid_quality,
+        hours,
+        count(f.lists),
+        count(f.vectors),
+        count(f.largest_cluster),
+        f.imbalance_factor,
+        count(f.pages),
+        f.sampled,
+        pgrx::datum::datetime_support::clock_timestamp(),
+    ))
+}
+
+fn count(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Forces a full check of a relation's vector indexes now, and hands what it finds to the healer.
@@ -104,10 +157,15 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
             "issues": found.iter().map(|f| f.issue_id()).collect::<Vec<_>>(),
             "notices": look.notices,
         });
-        if let (Some(entry), Ok(serde_json::Value::Object(figures))) =
-            (entry.as_object_mut(), serde_json::to_value(&look.hnsw))
-        {
-            entry.extend(figures);
+        for figures in [
+            serde_json::to_value(&look.hnsw),
+            serde_json::to_value(&look.ivfflat),
+        ] {
+            if let (Some(entry), Ok(serde_json::Value::Object(figures))) =
+                (entry.as_object_mut(), figures)
+            {
+                entry.extend(figures);
+            }
         }
         shown.push(entry);
         looks.push(look);
@@ -122,37 +180,38 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
     }))
 }
 
-/// Reads an index and takes its figures; an index that is being built or is damaged beyond
-/// reading is shown with the reason.
+/// Reads an index and takes its figures; one that is being built has none.
 pub(super) fn look_at(index: IndexInfo) -> IndexHealthCheck {
-    let (mut hnsw, mut notices) = (None, Vec::new());
-    if index.access_method != "hnsw" {
-        notices.push(format!(
-            "figures of {} indexes are not read",
-            index.access_method
-        ));
-    } else if index.valid {
-        let report = read(index.index_oid, &index.index_name);
-        (hnsw, notices) = (Some(report.figures), report.notices);
+    let mut look = IndexHealthCheck::new(index, lifecycle::now());
+    if look.index.valid {
+        read(&mut look);
     }
-    IndexHealthCheck {
-        index,
-        hnsw,
-        checked_at: lifecycle::now(),
-        notices,
-    }
+    let last = or_raise(as_owner(|| journal::last_look(&look.index)));
+    look.after(last.as_ref())
 }
 
-fn read(index: u32, name: &str) -> HnswReport {
-    let Some(mut pages) = OpenIndex::open(index, false) else {
+/// Takes the figures of an index that a session named.
+fn figures_of(index: pg_sys::Oid, named: &catalog::Named) -> IndexHealthCheck {
+    let info = catalog::require_info(index.to_u32(), named);
+    if info.access_method == "ivfflat" {
+        catalog::require_shape(&info);
+    }
+    let mut look = IndexHealthCheck::new(info, lifecycle::now());
+    read(&mut look);
+    look
+}
+
+fn read(look: &mut IndexHealthCheck) {
+    let name = look.index.index_name.clone();
+    let Some(mut pages) = OpenIndex::open(look.index.index_oid, false) else {
         raise(PortError::Gone(format!("index {name}")));
     };
     let options = InspectOptions {
         memory_limit: guc::maintenance_work_mem(),
         ..InspectOptions::default()
     };
-    let report = match inspect(&mut pages, &options) {
-        Ok(report) => report,
+    match look.inspect(&mut pages, &options) {
+        Ok(_) => {}
         Err(InspectError::Read(error)) => raise(PortError::from(error)),
         Err(InspectError::NotSuch { reason }) => raise(
             UserError::new(
@@ -162,9 +221,8 @@ fn read(index: u32, name: &str) -> HnswReport {
             .detail(reason)
             .hint("If it is still being built, try again later; else REINDEX it."),
         ),
-    };
-    for notice in &report.notices {
+    }
+    for notice in &look.notices {
         notice!("{name}: {notice}");
     }
-    report
 }

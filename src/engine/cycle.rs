@@ -15,7 +15,6 @@ use crate::ports::{
 use crate::repair::guards::{Refusal, approve};
 use crate::repair::strategy::{RepairStrategy, registry, strategy_for};
 use crate::settings::HealingConfig;
-use crate::vector_index::hnsw::inspect;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 
 /// What one check cycle did.
@@ -197,16 +196,19 @@ impl SelfHealingEngine {
                     ..last
                 },
                 last => match take_look(index, world) {
-                    Ok(look) => look,
+                    Ok(look) => look.after(last.as_ref()),
                     // Dropped, rebuilt or locked while we looked: the next cycle sees what is.
                     Err(PortError::Gone(_) | PortError::Busy(_)) => continue,
                     // One unreadable index must not keep the others from being healed.
-                    Err(PortError::Failed(reason)) => IndexHealthCheck {
-                        index: index.clone(),
-                        hnsw: last.and_then(|last| last.hnsw),
-                        checked_at: world.now(),
-                        notices: vec![reason],
-                    },
+                    Err(PortError::Failed(reason)) => {
+                        let blank = IndexHealthCheck::new(index.clone(), world.now());
+                        IndexHealthCheck {
+                            index: index.clone(),
+                            checked_at: world.now(),
+                            notices: vec![reason],
+                            ..last.unwrap_or(blank)
+                        }
+                    }
                     Err(error) => return Err(error),
                 },
             };
@@ -321,25 +323,21 @@ pub fn take_look<W: Catalog + Clock + ?Sized>(
     index: &IndexInfo,
     world: &mut W,
 ) -> Result<IndexHealthCheck, PortError> {
-    let (mut figures, mut notices) = (None, Vec::new());
-    // An invalid index may be half built: its graph says nothing yet.
-    if index.access_method == "hnsw" && index.valid {
+    let mut look = IndexHealthCheck::new(index.clone(), world.now());
+    // An invalid index may be half built: its pages say nothing yet.
+    if index.valid {
         let options = InspectOptions {
             memory_limit: world.memory_limit(),
             ..InspectOptions::default()
         };
-        match inspect(world.pages(index)?.as_mut(), &options) {
-            Ok(report) => (figures, notices) = (Some(report.figures), report.notices),
+        match look.inspect(world.pages(index)?.as_mut(), &options) {
+            Ok(_) => {}
             Err(InspectError::Read(error)) => return Err(error.into()),
-            Err(InspectError::NotSuch { reason }) => notices.push(reason),
+            Err(InspectError::NotSuch { reason }) => look.notices.push(reason),
         }
     }
-    Ok(IndexHealthCheck {
-        index: index.clone(),
-        hnsw: figures,
-        checked_at: world.now(),
-        notices,
-    })
+    look.checked_at = world.now();
+    Ok(look)
 }
 
 /// The verdict on a relation, from the severities of its open issues.

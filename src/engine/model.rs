@@ -10,6 +10,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::ivfflat::IvfflatFigures;
 use crate::vector_index::shape::IndexShape;
 
 /// Microseconds since 1970-01-01 00:00 UTC.
@@ -209,6 +210,39 @@ pub struct Diagnosis {
     pub recommended_repair: String,
 }
 
+impl IndexHealthCheck {
+    /// A look at an index of which there are no figures.
+    pub fn new(index: IndexInfo, checked_at: Timestamp) -> Self {
+        Self {
+            index,
+            hnsw: None,
+            ivfflat: None,
+            first_seen: None,
+            checked_at,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Hours since this file of the index was first seen, which is since its lists were trained
+    /// at the latest.
+    pub fn hours_known(&self) -> f64 {
+        let since = self.first_seen.unwrap_or(self.checked_at);
+        self.checked_at.saturating_sub(since).max(0) as f64 / 3_600_000_000.0
+    }
+
+    /// Takes over from the look before when this file was first seen.
+    pub fn after(self, before: Option<&Self>) -> Self {
+        let same = before.filter(|before| before.index.relfilenode == self.index.relfilenode);
+        let first_seen = same.map_or(self.checked_at, |before| {
+            before.first_seen.unwrap_or(before.checked_at)
+        });
+        Self {
+            first_seen: Some(first_seen),
+            ..self
+        }
+    }
+}
+
 /// What was seen of an index: its figures and where they were taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndexHealthCheck {
@@ -216,6 +250,12 @@ pub struct IndexHealthCheck {
     pub index: IndexInfo,
     /// Its figures, absent where the index has no pages worth reading.
     pub hnsw: Option<HnswFigures>,
+    /// Its figures if it is an IVFFlat index.
+    #[serde(default)]
+    pub ivfflat: Option<IvfflatFigures>,
+    /// When this file of the index was first seen.
+    #[serde(default)]
+    pub first_seen: Option<Timestamp>,
     /// When the look ended.
     pub checked_at: Timestamp,
     /// What the reader should know about the figures.

@@ -190,10 +190,8 @@ impl Worker {
     /// The issue as it is now: what was seen when the repair was asked for may be over.
     fn issue(&self, index: &IndexInfo, measured: &Measured) -> Result<Issue, PortError> {
         let look = IndexHealthCheck {
-            index: index.clone(),
             hnsw: measured.hnsw.clone(),
-            checked_at: lifecycle::now(),
-            notices: Vec::new(),
+            ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };
         let mut issues = findings(&look).into_iter().map(|finding| finding.issue);
         issues

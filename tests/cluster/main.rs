@@ -41,3 +41,5 @@ mod idle;
 mod slots;
 // The structural check: what is wrong with an index, and nothing else.
 mod check;
+// IVFFlat indexes agree with a second reader, too.
+mod lists;

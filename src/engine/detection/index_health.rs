@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
-use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::hnsw::{self, HnswFigures};
+use crate::vector_index::inspection::{InspectError, InspectOptions};
+use crate::vector_index::{HeapTid, PageSource, ivfflat};
 
 /// Quality issues need this many elements; broken structure needs none.
 const MIN_ELEMENTS: u64 = 1_000;
@@ -122,6 +124,34 @@ fn graph_issues(index: String, figures: &HnswFigures) -> Vec<IndexIssue> {
         });
     }
     issues
+}
+
+impl IndexHealthCheck {
+    /// Reads the pages of the index and takes its figures, those of its kind.
+    pub fn inspect(
+        &mut self,
+        pages: &mut dyn PageSource,
+        options: &InspectOptions,
+    ) -> Result<Vec<HeapTid>, InspectError> {
+        let (rows, notices) = match (self.index.access_method.as_str(), &self.index.shape) {
+            ("hnsw", _) => {
+                let report = hnsw::inspect(pages, options)?;
+                self.hnsw = Some(report.figures);
+                (report.sampled_rows, report.notices)
+            }
+            ("ivfflat", Some(shape)) => {
+                let report = ivfflat::inspect(pages, shape, options)?;
+                self.ivfflat = Some(report.figures);
+                (report.sampled_rows, report.notices)
+            }
+            (method, _) => {
+                let notice = format!("{method} indexes of this operator class are not read");
+                (Vec::new(), vec![notice])
+            }
+        };
+        self.notices.extend(notices);
+        Ok(rows)
+    }
 }
 
 /// Whether dead rows are so many that searches spend much of their time on them.

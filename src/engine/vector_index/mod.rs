@@ -12,11 +12,13 @@ pub mod finding;
 pub mod heap;
 pub mod hnsw;
 pub mod inspection;
+pub mod ivfflat;
 pub mod page;
 mod sample;
 pub mod shape;
 pub mod table;
 pub mod value;
+mod varlena;
 
 use serde::{Deserialize, Serialize};
 

@@ -16,10 +16,8 @@ fn look(number: u32, fragmentation: f32) -> IndexHealthCheck {
     let mut figures = healthy(5_000);
     figures.fragmentation = fragmentation;
     IndexHealthCheck {
-        index,
         hnsw: Some(figures),
-        checked_at: 0,
-        notices: Vec::new(),
+        ..IndexHealthCheck::new(index, 0)
     }
 }
 

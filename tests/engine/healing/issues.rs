@@ -10,10 +10,8 @@ fn look(change: impl Fn(&mut HnswFigures)) -> IndexHealthCheck {
     let mut figures = healthy(10_000);
     change(&mut figures);
     IndexHealthCheck {
-        index: index("i"),
         hnsw: Some(figures),
-        checked_at: 0,
-        notices: Vec::new(),
+        ..IndexHealthCheck::new(index("i"), 0)
     }
 }
 

@@ -1,0 +1,111 @@
+//! How far the centres of lists are from their members.
+//!
+//! For each list the number of its members, their sum and the sum of their squares are enough:
+//! Σ‖x − c‖² = Σ‖x‖² − 2 c·Σx + n‖c‖², and moving the centre onto the mean μ removes n‖μ − c‖²
+//! of it. For bits the sum counts the ones, the mean is the majority, the distance Hamming's.
+
+use crate::vector_index::shape::{IndexShape, Metric};
+use crate::vector_index::value::{Value, ValueType};
+
+/// What is known of the members of one list.
+pub(super) struct Members {
+    center: Vec<f32>,
+    count: u64,
+    sum: Vec<f64>,
+    squares: f64,
+}
+
+/// What the centre of a list costs its members.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Distortion {
+    /// Σ‖x − c‖².
+    pub(super) whole: f64,
+    /// n‖μ − c‖².
+    pub(super) removable: f64,
+    /// ‖μ − c‖ / √(Σ‖x − c‖² / n).
+    pub(super) displacement: f64,
+}
+
+/// Bytes that a list of vectors of so many dimensions takes.
+pub(super) fn bytes_per_list(dimensions: u16) -> usize {
+    usize::from(dimensions) * (size_of::<f32>() + size_of::<f64>()) + size_of::<Members>()
+}
+
+/// Whether pgvector's k-means for an operator class works on directions (it has a function for
+/// their norm).
+fn is_spherical(shape: &IndexShape) -> bool {
+    matches!(shape.metric, Metric::InnerProduct | Metric::Cosine)
+}
+
+impl Members {
+    /// A list without members yet. None where its centre cannot be read.
+    pub(super) fn new(shape: &IndexShape, center: &[u8]) -> Option<Self> {
+        let center = Value::decode(shape.value_type, center).ok()?;
+        Some(Self {
+            count: 0,
+            sum: vec![0.0; center.dimensions() as usize],
+            squares: 0.0,
+            center: center.components().collect(),
+        })
+    }
+
+    /// Adds a member.
+    pub(super) fn add(&mut self, shape: &IndexShape, value: &[u8]) {
+        let value = Value::decode(shape.value_type, value).ok();
+        let Some(value) = value.filter(|v| v.dimensions() as usize == self.sum.len()) else {
+            return;
+        };
+        let scale = match is_spherical(shape).then(|| value.norm()) {
+            Some(norm) if norm > 0.0 && norm.is_finite() => 1.0 / norm,
+            _ => 1.0,
+        };
+        self.count += 1;
+        for (sum, x) in self.sum.iter_mut().zip(value.components()) {
+            let x = f64::from(x) * scale;
+            *sum += x;
+            self.squares += x * x;
+        }
+    }
+
+    /// What the centre costs.
+    pub(super) fn distortion(&self, shape: &IndexShape) -> Distortion {
+        if self.count == 0 {
+            return Distortion::default();
+        }
+        let count = self.count as f64;
+        let (whole, removable) = match shape.value_type {
+            ValueType::Bit => self.in_bits(count),
+            _ => self.in_floats(count, is_spherical(shape)),
+        };
+        let (whole, removable) = (whole.max(0.0), removable.clamp(0.0, whole.max(0.0)));
+        let displacement = if whole > 0.0 {
+            (removable / whole).sqrt()
+        } else {
+            0.0
+        };
+        Distortion {
+            whole,
+            removable,
+            displacement,
+        }
+    }
+
+    fn in_bits(&self, count: f64) -> (f64, f64) {
+        let bits = self.center.iter().zip(&self.sum);
+        bits.fold((0.0, 0.0), |(whole, removable), (&center, &ones)| {
+            let differ = if center > 0.5 { count - ones } else { ones };
+            let moved = if differ > count - differ { count } else { 0.0 };
+            (whole + differ, removable + moved)
+        })
+    }
+
+    fn in_floats(&self, count: f64, spherical: bool) -> (f64, f64) {
+        let norm = self.sum.iter().map(|s| s * s).sum::<f64>().sqrt();
+        let divisor = if spherical && norm > 0.0 { norm } else { count };
+        let pairs = || self.center.iter().map(|&c| f64::from(c)).zip(&self.sum);
+        let dot: f64 = pairs().map(|(c, s)| c * s).sum();
+        let center: f64 = pairs().map(|(c, _)| c * c).sum();
+        let moved: f64 = pairs().map(|(c, s)| (s / divisor - c).powi(2)).sum();
+        (self.squares - 2.0 * dot + count * center, count * moved)
+    }
+}
