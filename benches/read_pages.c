@@ -4,6 +4,7 @@
 
 #include "access/relation.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 

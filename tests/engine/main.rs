@@ -8,3 +8,5 @@ mod hnsw;
 mod healing;
 // An index compared with its table.
 mod table;
+// Figures of IVFFlat indexes.
+mod ivfflat;

@@ -60,6 +60,15 @@ SELECT ruvector_dag_hnsw_health('counter');
 SELECT ruvector_dag_hnsw_health('pair');
 SELECT ruvector_dag_hnsw_health('parts');
 SELECT ruvector_dag_hnsw_health('parts_hnsw');
+SELECT ruvector_dag_ivfflat_health('docs_hnsw');
+SELECT ruvector_dag_ivfflat_health('docs');
+SELECT ruvector_dag_index_check('no_such');
+SELECT ruvector_dag_index_check('docs');
+SELECT ruvector_dag_index_check('docs_pkey');
+SELECT ruvector_dag_index_check('docs_ivf');
+SELECT ruvector_dag_index_check('parts_hnsw', true);
+SELECT count(*) FROM ruvector_dag_index_check('docs_hnsw', true);
+SELECT count(*) FROM ruvector_dag_index_check(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT ruvector_dag_hnsw_health('pg_class');
 SELECT ruvector_dag_hnsw_health('pg_class_oid_index');

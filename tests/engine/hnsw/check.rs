@@ -114,7 +114,7 @@ fn a_page_that_cannot_be_read_is_one_breach_and_the_rest_is_checked() {
             blocks: &mut dyn Iterator<Item = u32>,
             sink: &mut dyn FnMut(u32, &[u8; PAGE_SIZE]),
         ) -> Result<(), ReadError> {
-            while let Some(block) = blocks.next() {
+            for block in &mut *blocks {
                 if block == 2 {
                     return Err(ReadError::Unreadable {
                         block,

@@ -1,0 +1,214 @@
+//! Figures against their definitions, and any bytes at all.
+
+use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
+use ruvector_dag_healing_engine::vector_index::ivfflat::{IvfflatFigures, IvfflatReport, inspect};
+use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
+use ruvector_dag_healing_engine::vector_index::value::ValueType;
+
+use super::model::{Bytes, Index, Source, page};
+
+fn shape(metric: Metric) -> IndexShape {
+    IndexShape {
+        value_type: ValueType::Vector,
+        metric,
+        normalized: metric == Metric::Cosine,
+        dimensions: None,
+        option: None,
+    }
+}
+
+fn within(pages: Vec<Bytes>, metric: Metric, memory_limit: usize) -> IvfflatReport {
+    let options = InspectOptions {
+        memory_limit,
+        ..InspectOptions::default()
+    };
+    inspect(&mut Source(pages), &shape(metric), &options).expect("an honest index")
+}
+
+fn figures(index: &Index) -> IvfflatFigures {
+    within(index.pages(), Metric::L2, 1 << 20).figures
+}
+
+fn two_lists() -> Index {
+    Index {
+        centers: vec![vec![0.0, 0.0], vec![10.0, 0.0]],
+        members: vec![
+            vec![
+                vec![1.0, 0.0],
+                vec![-1.0, 0.0],
+                vec![0.0, 1.0],
+                vec![0.0, -1.0],
+            ],
+            vec![vec![12.0, 1.0], vec![12.0, -1.0]],
+        ],
+        per_page: 3,
+        short: true,
+    }
+}
+
+#[test]
+fn every_figure_by_hand() {
+    let found = figures(&two_lists());
+    assert_eq!(
+        (found.lists, found.vectors, found.largest_cluster),
+        (2, 6, 4)
+    );
+    assert_eq!(
+        (found.empty_clusters, found.pages, found.predicted_pages),
+        (0, 5, 4)
+    );
+    // Sizes 4 and 2: mean 3, standard deviation 1.
+    assert!((found.cluster_balance - 1.0 / 3.0).abs() < 1e-6);
+    assert!((found.imbalance_factor - 2.0 * 20.0 / 36.0).abs() < 1e-6);
+    assert!((found.gini - 1.0 / 6.0).abs() < 1e-6);
+    // The first list costs 4 and its centre is right; the second costs 2 · 5, of which moving
+    // its centre by 2 removes 2 · 4.
+    assert!((found.centroid_quality - (1.0 - 8.0 / 14.0)).abs() < 1e-6);
+    assert!((found.max_displacement - (8.0_f32 / 10.0).sqrt()).abs() < 1e-6);
+    assert_eq!(found.recommended_lists, 1);
+}
+
+#[test]
+fn directions_count_where_the_operator_class_compares_them() {
+    let index = Index {
+        centers: vec![vec![1.0, 0.0]],
+        members: vec![vec![vec![5.0, 0.0], vec![0.1, 0.0]]],
+        per_page: 9,
+        short: true,
+    };
+    let quality = |metric| {
+        within(index.pages(), metric, 1 << 20)
+            .figures
+            .centroid_quality
+    };
+    assert_eq!(quality(Metric::Cosine), 1.0);
+    assert_eq!(quality(Metric::InnerProduct), 1.0);
+    assert!(quality(Metric::L2) < 0.9);
+}
+
+#[test]
+fn an_empty_index_is_healthy() {
+    let index = Index {
+        centers: vec![vec![0.5, 0.5]; 3],
+        members: vec![Vec::new(); 3],
+        per_page: 3,
+        short: true,
+    };
+    let found = figures(&index);
+    assert_eq!((found.vectors, found.empty_clusters), (0, 3));
+    assert_eq!((found.cluster_balance, found.imbalance_factor), (0.0, 1.0));
+    assert_eq!((found.centroid_quality, found.fragmentation), (1.0, 0.0));
+}
+
+#[test]
+fn compressed_values_are_read() {
+    // pglz: a byte as it is, then 7 before it; `PGLZ` of 2 × (dim 1, value 0.0) is zeros.
+    let plain = [1, 0, 0, 0, 0, 0, 0, 0];
+    let pglz = [0b0001_0000, 1, 0, 0, 0, 0x01, 0x01];
+    let lz4 = [0x80, 1, 0, 0, 0, 0, 0, 0, 0];
+    for (method, packed) in [(0_u32, &pglz[..]), (1, &lz4[..])] {
+        let raw = plain.len() as u32 | method << 30;
+        let word = (packed.len() as u32 + 8) << 2 | 2;
+        let head = [0, 0, 0, 0, 1, 0, 0, 0x40];
+        let entry = [&head[..], &word.to_le_bytes(), &raw.to_le_bytes(), packed].concat();
+        let mut pages = Index {
+            centers: vec![vec![3.0]],
+            members: vec![Vec::new()],
+            per_page: 1,
+            short: true,
+        }
+        .pages();
+        pages[2] = page(&[entry], u32::MAX);
+        let report = within(pages, Metric::L2, 1 << 20);
+        assert_eq!(report.notices, [""; 0], "method {method}");
+        assert_eq!(
+            report.figures.centroid_quality, 0.0,
+            "all of 3² can be removed"
+        );
+    }
+}
+
+#[test]
+fn chains_that_lead_back_end() {
+    let mut pages = two_lists().pages();
+    pages[1][8184..8188].copy_from_slice(&1_u32.to_le_bytes());
+    pages[3][8184..8188].copy_from_slice(&2_u32.to_le_bytes());
+    let report = within(pages, Metric::L2, 1 << 20);
+    assert_eq!(report.figures.vectors, 6);
+}
+
+fn index() -> impl Strategy<Value = Index> {
+    let member = || prop::collection::vec(-4.0_f32..4.0, 3);
+    let list = (member(), prop::collection::vec(member(), 0..9));
+    (prop::collection::vec(list, 1..7), 1_usize..5, any::<bool>()).prop_map(
+        |(lists, per_page, short)| {
+            let (centers, members) = lists.into_iter().unzip();
+            Index {
+                centers,
+                members,
+                per_page,
+                short,
+            }
+        },
+    )
+}
+
+/// By definition, distance by distance.
+fn quality(index: &Index) -> f64 {
+    let apart =
+        |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
+    let wide = |v: &Vec<f32>| -> Vec<f64> { v.iter().map(|&x| f64::from(x)).collect() };
+    let (mut whole, mut removable) = (0.0, 0.0);
+    for (center, members) in index.centers.iter().zip(&index.members) {
+        let (center, count) = (wide(center), members.len() as f64);
+        let members: Vec<_> = members.iter().map(wide).collect();
+        whole += members.iter().map(|m| apart(m, &center)).sum::<f64>();
+        if members.is_empty() {
+            continue;
+        }
+        let mean: Vec<f64> = (0..center.len())
+            .map(|i| members.iter().map(|m| m[i]).sum::<f64>() / count)
+            .collect();
+        removable += count * apart(&mean, &center);
+    }
+    if whole > 0.0 {
+        1.0 - removable / whole
+    } else {
+        1.0
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn figures_agree_with_their_definitions_with_much_memory_and_with_little(index in index()) {
+        let roomy = within(index.pages(), Metric::L2, 1 << 20);
+        let narrow = within(index.pages(), Metric::L2, 0);
+        prop_assert!((f64::from(roomy.figures.centroid_quality) - quality(&index)).abs() < 1e-5);
+        let size: usize = index.members.iter().map(Vec::len).sum();
+        prop_assert_eq!(roomy.figures.vectors, size as u64);
+        prop_assert!((roomy.figures.centroid_quality - narrow.figures.centroid_quality).abs() < 1e-6);
+        prop_assert_eq!(roomy.figures.list_sizes, narrow.figures.list_sizes);
+        prop_assert_eq!(roomy.notices, narrow.notices);
+    }
+
+    #[test]
+    fn any_bytes_give_an_answer(
+        index in index(),
+        changes in prop::collection::vec((any::<u32>(), 0..8192_usize, any::<u8>()), 1..60),
+        low in any::<bool>(),
+    ) {
+        let mut pages = index.pages();
+        let count = pages.len() as u32;
+        for (page, at, byte) in changes {
+            let at = if low { at % 64 } else { 8192 - 1 - at % 1000 };
+            pages[(page % count) as usize][at] = byte;
+        }
+        let options = InspectOptions { sample_rows: 3, ..InspectOptions::default() };
+        if let Ok(report) = inspect(&mut Source(pages), &shape(Metric::L2), &options) {
+            prop_assert!(!(report.figures.centroid_quality > 1.0), "{:?}", report.figures);
+        }
+    }
+}
