@@ -208,7 +208,9 @@ proptest! {
         }
         let options = InspectOptions { sample_rows: 3, ..InspectOptions::default() };
         if let Ok(report) = inspect(&mut Source(pages), &shape(Metric::L2), &options) {
-            prop_assert!(!(report.figures.centroid_quality > 1.0), "{:?}", report.figures);
+            let found = report.figures;
+            let shares = [found.centroid_quality, found.gini, found.fragmentation];
+            prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{:?}", found);
         }
     }
 }

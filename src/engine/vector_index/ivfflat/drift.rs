@@ -77,7 +77,12 @@ impl Members {
             ValueType::Bit => self.in_bits(count),
             _ => self.in_floats(count, is_spherical(shape)),
         };
-        let (whole, removable) = (whole.max(0.0), removable.clamp(0.0, whole.max(0.0)));
+        // Values that are no numbers, or beyond all numbers, cost nothing that could be said.
+        if !(whole.is_finite() && removable.is_finite()) {
+            return Distortion::default();
+        }
+        let whole = whole.max(0.0);
+        let removable = removable.clamp(0.0, whole);
         let displacement = if whole > 0.0 {
             (removable / whole).sqrt()
         } else {
