@@ -32,7 +32,7 @@ fn main() {
     let library = compile(&server);
     client
         .batch_execute(&format!(
-            "CREATE FUNCTION read_pages(regclass) RETURNS bigint STRICT LANGUAGE c AS '{}'",
+            "CREATE FUNCTION read_pages(regclass, copy boolean) RETURNS bigint STRICT LANGUAGE c AS '{}'",
             library.display()
         ))
         .expect("the yardstick loads");
@@ -41,10 +41,11 @@ fn main() {
     let build = build(&mut client, rows, 128);
     let pages: i64 = value(&mut client, "SELECT pg_relation_size('docs_hnsw') / 8192");
     set_memory(&mut client, "1GB");
-    let [read, health, check] = interleaved(
+    let [read, copied, health, check] = interleaved(
         &mut client,
         [
-            "SELECT read_pages('docs_hnsw')",
+            "SELECT read_pages('docs_hnsw', false)",
+            "SELECT read_pages('docs_hnsw', true)",
             HEALTH,
             "SELECT count(*) FROM ruvector_dag_index_check('docs_hnsw')",
         ],
@@ -52,10 +53,12 @@ fn main() {
     let needed = u64::from(rows) * 170;
     println!("  build            {:9.1} ms   {pages} pages", ms(build));
     println!("  reading pages    {:9.1} ms", ms(read));
+    println!("  and copying them {:9.1} ms", ms(copied));
     println!(
-        "  health           {:9.1} ms   {:.2} x reading (at most 3), 1/{:.0} of building (at most 1/100)",
+        "  health           {:9.1} ms   {:.2} x reading (at most 3), {:.2} x copying, 1/{:.0} of building (at most 1/100)",
         ms(health),
         ratio(health, read),
+        ratio(health, copied),
         ratio(build, health)
     );
     println!(
@@ -64,7 +67,9 @@ fn main() {
         ratio(check, read)
     );
 
-    println!("\nMemory");
+    println!("\nMemory, each in a session of its own");
+    let mut client = server.client("bench");
+    set_memory(&mut client, "1GB");
     let (roomy, grown) = watched(&mut client, HEALTH);
     println!(
         "  in memory        {:9.1} ms   {:.1} MB, {:.0} bytes an element (at most 170)",
@@ -72,6 +77,7 @@ fn main() {
         grown as f64 / 1e6,
         grown as f64 / f64::from(rows)
     );
+    let mut client = server.client("bench");
     let tenth = needed / 10 / 1024;
     set_memory(&mut client, &format!("{}kB", tenth.max(1024)));
     let (narrow, grown) = watched(&mut client, HEALTH);
@@ -87,9 +93,12 @@ fn main() {
     set_memory(&mut client, "1GB");
     for rows in from_environment("GROWTH", "10000,50000,200000,500000") {
         build_quietly(&mut client, rows, 32);
-        let [read, health] = interleaved(&mut client, ["SELECT read_pages('docs_hnsw')", HEALTH]);
+        let [read, health] = interleaved(
+            &mut client,
+            ["SELECT read_pages('docs_hnsw', true)", HEALTH],
+        );
         println!(
-            "  {rows:8} elements {:9.1} ms   {:.3} us an element, {:.2} x reading",
+            "  {rows:8} elements {:9.1} ms   {:.3} us an element, {:.2} x copying",
             ms(health),
             health.as_secs_f64() * 1e6 / f64::from(rows),
             ratio(health, read)

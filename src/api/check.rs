@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::finding::{Breach, Gravity};
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
-use ruvector_dag_healing_engine::vector_index::{hnsw, table};
+use ruvector_dag_healing_engine::vector_index::{hnsw, ivfflat, table};
 
 use crate::pg::careful::CarefulPages;
 use crate::pg::error::raise;
@@ -34,7 +34,7 @@ fn ruvector_dag_index_check(
     ),
 > {
     let named = catalog::named(index.to_u32());
-    catalog::require_index(&named, &["hnsw"]);
+    catalog::require_index(&named, &["hnsw", "ivfflat"]);
     require_reading(named.table_oid, &named.table_name);
     let info = catalog::require_info(index.to_u32(), &named);
     let shape = catalog::require_shape(&info);
@@ -44,9 +44,9 @@ fn ruvector_dag_index_check(
     };
     let mut source = CarefulPages::new(open);
     let mut rows = Rows::default();
-    conclude(hnsw::check(&mut source, &shape, limit, &mut |b| {
-        rows.add(b)
-    }));
+    let is_hnsw = info.access_method == "hnsw";
+    let check = if is_hnsw { hnsw::check } else { ivfflat::check };
+    conclude(check(&mut source, &shape, limit, &mut |b| rows.add(b)));
 
     if heap && !info.valid {
         notice!(
@@ -54,8 +54,13 @@ fn ruvector_dag_index_check(
             named.name
         );
     } else if heap {
+        let list = if is_hnsw {
+            hnsw::entries
+        } else {
+            ivfflat::entries
+        };
         let mut entries =
-            |sink: &mut table::EntrySink<'_>| hnsw::entries(&mut source, shape.value_type, sink);
+            |sink: &mut table::EntrySink<'_>| list(&mut source, shape.value_type, sink);
         let compared = heap::with_table(info.table_oid, info.index_oid, |of_table| {
             table::compare(&mut entries, of_table, &shape, limit, &mut |b| rows.add(b))
         });

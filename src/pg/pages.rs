@@ -87,7 +87,7 @@ impl OpenIndex {
 
     fn count_page(&mut self) {
         self.pages_read += 1;
-        if self.pages_read % NOTED_EACH == 0 {
+        if self.pages_read.is_multiple_of(NOTED_EACH) {
             let total = u64::from(self.blocks());
             // SAFETY: the relation is open.
             let index = unsafe { (*self.relation).rd_id.to_u32() };

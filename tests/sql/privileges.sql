@@ -41,6 +41,8 @@ SELECT issue_type, relation, index, status FROM ruvector_dag_detected_issues() O
 -- Nobody in particular sees nothing and may do nothing.
 SET ROLE privileges_nobody;
 SELECT ruvector_dag_hnsw_health('docs_hnsw');
+SELECT ruvector_dag_index_check('docs_hnsw', true);
+SELECT * FROM ruvector_dag_inspection_progress;
 \echo :LAST_ERROR_SQLSTATE
 SELECT ruvector_dag_health_check('docs');
 \echo :LAST_ERROR_SQLSTATE

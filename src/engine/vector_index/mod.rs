@@ -8,6 +8,7 @@
 mod agenda;
 mod bitmap;
 mod chunked;
+mod examination;
 pub mod finding;
 pub mod heap;
 pub mod hnsw;

@@ -264,6 +264,83 @@ const FAULTS: &[Fault] = &[
 /// Where nothing is said of a place.
 const NOWHERE: Place = (u32::MAX, 0);
 
+/// Faults of an index on lists, of which there are four.
+const LIST_FAULTS: &[Fault] = &[
+    fault("list_with_a_loop", "error", "page_chain", |file| {
+        let start = list_page(file, 1);
+        file.page(start)[8184..8188].copy_from_slice(&start.to_le_bytes());
+        (start, 0)
+    }),
+    fault(
+        "list_on_anothers_page",
+        "error",
+        "page_in_two_lists",
+        |file| {
+            let other = list_page(file, 2);
+            file.item((1, 1))[..4].copy_from_slice(&other.to_le_bytes());
+            (other, 0)
+        },
+    ),
+    fault("list_past_the_end", "error", "list_start", |file| {
+        file.item((1, 3))[..4].copy_from_slice(&80_000_u32.to_le_bytes());
+        (1, 3)
+    }),
+    fault("list_inserts_elsewhere", "warning", "insert_page", |file| {
+        let other = list_page(file, 2);
+        file.item((1, 1))[4..8].copy_from_slice(&other.to_le_bytes());
+        (1, 1)
+    }),
+    fault("list_centre", "error", "center", |file| {
+        file.item((1, 2))[16..20].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        (1, 2)
+    }),
+    fault("list_count", "error", "list_count", |file| {
+        file.page(0)[34] += 1;
+        NOWHERE
+    }),
+    fault("list_magic", "error", "metapage", |file| {
+        file.page(0)[24] ^= 1;
+        (0, 0)
+    }),
+    fault("list_page_of_another_kind", "error", "page_kind", |file| {
+        let start = list_page(file, 1);
+        file.page(start)[8190] = 0x90;
+        (start, 0)
+    }),
+    fault("list_zeroed_page", "warning", "page_zeroed", |file| {
+        let start = list_page(file, 1);
+        file.page(start).fill(0);
+        (start, 0)
+    }),
+    fault("list_wrong_dimensions", "error", "value", |file| {
+        let start = list_page(file, 1);
+        file.item((start, 2))[9] += 1;
+        (start, 2)
+    }),
+    fault("list_row_twice", "error", "row_claimed_twice", |file| {
+        let start = list_page(file, 1);
+        let row = file.place_at((start, 1), 0);
+        file.put_place((start, 2), 0, row);
+        (start, 2)
+    }),
+    seen_from_table("list_row_missing", "row_of_entry_missing", |file| {
+        let start = list_page(file, 1);
+        file.put_place((start, 2), 0, (30_000, 3));
+        (start, 2)
+    }),
+    seen_from_table("list_other_value", "value_differs", |file| {
+        let start = list_page(file, 1);
+        file.item((start, 2))[13..17].copy_from_slice(&0.5_f32.to_le_bytes());
+        (start, 2)
+    }),
+];
+
+/// The first page of a list, by its number from 1.
+fn list_page(file: &mut File, list: u16) -> u32 {
+    let start = file.item((1, list))[..4].try_into().expect("4 bytes");
+    u32::from_le_bytes(start)
+}
+
 #[test]
 fn every_planted_fault_is_found_under_its_name() {
     let server = Server::start(
@@ -281,19 +358,32 @@ fn every_planted_fault_is_found_under_its_name() {
     server.create_database("app", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("app");
     let mut files = Vec::new();
-    for fault in FAULTS {
+    let kinds = [
+        (FAULTS, "USING hnsw (v vector_l2_ops) WITH (m = 6)"),
+        (
+            LIST_FAULTS,
+            "USING ivfflat (v vector_l2_ops) WITH (lists = 4)",
+        ),
+    ];
+    let all = || {
+        let of_kind = |(faults, using): (&'static [Fault], &'static str)| {
+            faults.iter().map(move |fault| (fault, using))
+        };
+        kinds.into_iter().flat_map(of_kind)
+    };
+    for (fault, using) in all() {
         let name = fault.name;
         client
             .batch_execute(&format!(
                 "CREATE TABLE {name} (id int, v vector(3));
                  INSERT INTO {name} SELECT i, ARRAY[i % 17, i % 23, i]::real[]::vector FROM generate_series(1, 400) i;
-                 CREATE INDEX {name}_hnsw ON {name} USING hnsw (v vector_l2_ops) WITH (m = 6);
+                 CREATE INDEX {name}_idx ON {name} {using};
                  DELETE FROM {name} WHERE id % 10 = 0"
             ))
             .and_then(|()| client.batch_execute(&format!("VACUUM (INDEX_CLEANUP ON) {name}")))
             .expect("an index to damage");
-        assert_eq!(breaches(&mut client, &format!("{name}_hnsw"), true), []);
-        files.push(server.index_file("app", &format!("{name}_hnsw")));
+        assert_eq!(breaches(&mut client, &format!("{name}_idx"), true), []);
+        files.push(server.index_file("app", &format!("{name}_idx")));
     }
     let checksums: String = server.value("app", "SHOW data_checksums");
     drop(client);
@@ -301,17 +391,16 @@ fn every_planted_fault_is_found_under_its_name() {
     if checksums == "on" {
         command(&server, "pg_checksums", &["--disable"]);
     }
-    let places: Vec<Place> = FAULTS
-        .iter()
+    let places: Vec<Place> = all()
         .zip(&files)
-        .map(|(fault, file)| (fault.plant)(&mut File::open(file)))
+        .map(|((fault, _), file)| (fault.plant)(&mut File::open(file)))
         .collect();
     server.start_again();
 
     let mut client = server.client("app");
     let mut missed = Vec::new();
-    for (fault, place) in FAULTS.iter().zip(places) {
-        let found = breaches(&mut client, &format!("{}_hnsw", fault.name), fault.heap);
+    for ((fault, _), place) in all().zip(places) {
+        let found = breaches(&mut client, &format!("{}_idx", fault.name), fault.heap);
         let wanted = |breach: &&Breach| {
             let at = match place {
                 NOWHERE => breach.block.is_none(),

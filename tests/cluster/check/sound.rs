@@ -66,12 +66,13 @@ fn an_index_of_every_kind_is_sound_from_its_build_to_its_vacuum() {
     let server = server();
     let mut client = server.client("app");
     for (value_type, value, classes) in KINDS {
-        for class in *classes {
+        let methods = [("hnsw", "m = 5"), ("ivfflat", "lists = 7")];
+        for (class, (method, options)) in classes.iter().flat_map(|c| methods.map(|m| (c, m))) {
             let known: bool = client
                 .query_one(
                     "SELECT EXISTS (SELECT FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod
-                                    WHERE c.opcname = $1::text::name AND a.amname = 'hnsw')",
-                    &[class],
+                                    WHERE c.opcname = $1::text::name AND a.amname = $2::text::name)",
+                    &[class, &method],
                 )
                 .expect("the catalog")
                 .get(0);
@@ -86,10 +87,10 @@ fn an_index_of_every_kind_is_sound_from_its_build_to_its_vacuum() {
                      -- No value, no direction, and one value many times.
                      INSERT INTO docs VALUES (0, NULL);
                      INSERT INTO docs SELECT 0, v FROM docs, generate_series(1, 30) WHERE id = 7;
-                     CREATE INDEX docs_hnsw ON docs USING hnsw (v {class}) WITH (m = 5)"
+                     CREATE INDEX docs_idx ON docs USING {method} (v {class}) WITH ({options})"
                 ))
                 .unwrap_or_else(|error| panic!("{class}: {error:?}"));
-            assert_sound(&mut client, "docs_hnsw");
+            assert_sound(&mut client, "docs_idx");
             client
                 .batch_execute(&format!(
                     "UPDATE docs SET v = (SELECT v FROM docs WHERE id = 3) WHERE id % 50 = 0;
@@ -98,23 +99,23 @@ fn an_index_of_every_kind_is_sound_from_its_build_to_its_vacuum() {
                      DELETE FROM docs WHERE id % 3 = 0"
                 ))
                 .expect("churn");
-            assert_sound(&mut client, "docs_hnsw");
+            assert_sound(&mut client, "docs_idx");
             client
                 .batch_execute("VACUUM (INDEX_CLEANUP ON) docs")
                 .expect("vacuum");
-            assert_sound(&mut client, "docs_hnsw");
+            assert_sound(&mut client, "docs_idx");
             client
                 .batch_execute(&format!(
                     "INSERT INTO docs SELECT i, {value} FROM generate_series(1, 300) i;
                      SET maintenance_work_mem = '1MB'"
                 ))
                 .expect("rows");
-            assert_sound(&mut client, "docs_hnsw");
+            assert_sound(&mut client, "docs_idx");
             client
                 .batch_execute("RESET maintenance_work_mem; DELETE FROM docs")
                 .expect("delete");
             client.batch_execute("VACUUM docs").expect("vacuum");
-            assert_sound(&mut client, "docs_hnsw");
+            assert_sound(&mut client, "docs_idx");
         }
     }
 }
@@ -160,7 +161,8 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
             "CREATE TABLE docs (id int, v vector(8));
              CREATE INDEX docs_hnsw ON docs USING hnsw (v vector_l2_ops) WITH (m = 6);
              INSERT INTO docs SELECT i, (SELECT array_agg(random())::vector FROM generate_series(1, 8) WHERE i > 0)
-             FROM generate_series(1, 2000) i",
+             FROM generate_series(1, 2000) i;
+             CREATE INDEX docs_ivf ON docs USING ivfflat (v vector_l2_ops) WITH (lists = 5)",
         )
         .expect("rows");
     let insert = "INSERT INTO docs SELECT (random() * 4000)::int,
@@ -180,7 +182,12 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
     let mut checks = 0;
     while checks < 150 || writers.iter().any(|writer| writer.rounds() < 20) {
         let heap = checks % 2 == 0;
-        let found = breaches(&mut client, "docs_hnsw", heap);
+        let index = if checks % 4 < 2 {
+            "docs_hnsw"
+        } else {
+            "docs_ivf"
+        };
+        let found = breaches(&mut client, index, heap);
         // pgvector before 0.8.7 makes repeated edges itself.
         let found: Vec<_> = found
             .iter()
@@ -191,4 +198,5 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
     }
     writers.into_iter().for_each(Busy::stop);
     assert_sound(&mut client, "docs_hnsw");
+    assert_sound(&mut client, "docs_ivf");
 }

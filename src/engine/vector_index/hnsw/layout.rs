@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 /// Where the contents of a metapage end.
 pub(crate) const METAPAGE_END: usize = PAGE_HEADER + 28;
 /// What the special area of every page of an HNSW index ends with.
-const PAGE_ID: u16 = 0xFF90;
+pub(crate) const PAGE_ID: u16 = 0xFF90;
 /// Rows that may share one element.
 pub const MAX_HEAP_TIDS: usize = 10;
 /// Where an element's heap TIDs begin.

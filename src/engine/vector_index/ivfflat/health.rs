@@ -107,10 +107,10 @@ pub fn inspect(
                 members.push(center);
             }
         })?;
-        each_page_of_entries(source, &starts, &list_pages, &mut |list, bytes| {
+        each_page_of_entries(source, &starts, &list_pages, &mut |list, _, bytes| {
             let nth = list.checked_sub(first).map(|nth| nth as usize);
             let mut members = nth.and_then(|nth| members.get_mut(nth)?.as_mut());
-            for entry in entries(&RawPage::new(bytes)) {
+            for (_, entry) in entries(&RawPage::new(bytes)) {
                 if first == 0 {
                     sizes[list as usize] += 1;
                     fills[list as usize].add(entry.size);

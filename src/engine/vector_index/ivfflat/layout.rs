@@ -13,7 +13,7 @@ const MAGIC: u32 = 0x014F_F1A7;
 /// The only format version there has been.
 const VERSION: u32 = 1;
 /// What the special area of every page of an IVFFlat index ends with.
-const PAGE_ID: u16 = 0xFF84;
+pub(crate) const PAGE_ID: u16 = 0xFF84;
 /// Where a list tuple's centre begins.
 const CENTER: usize = 8;
 /// Where an entry's value begins.
@@ -73,15 +73,18 @@ pub struct List<'a> {
     pub size: usize,
 }
 
-/// The lists on a page of lists.
-pub fn lists<'a>(page: &RawPage<'a>) -> impl Iterator<Item = List<'a>> + use<'a> {
+/// The lists on a page of lists, with their line pointers.
+pub fn lists<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, List<'a>)> + use<'a> {
     tuples(page)
-        .filter(|tuple| tuple.len() >= CENTER)
-        .map(|tuple| List {
-            start: u32_at(tuple, 0),
-            insert: u32_at(tuple, 4),
-            center: varlena::contents(&tuple[CENTER..]),
-            size: tuple.len(),
+        .filter(|(_, tuple)| tuple.len() >= CENTER)
+        .map(|(offset, tuple)| {
+            let list = List {
+                start: u32_at(tuple, 0),
+                insert: u32_at(tuple, 4),
+                center: varlena::contents(&tuple[CENTER..]),
+                size: tuple.len(),
+            };
+            (offset, list)
         })
 }
 
@@ -104,27 +107,28 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The entries on a page of a list.
-pub fn entries<'a>(page: &RawPage<'a>) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+/// The entries on a page of a list, with their line pointers.
+pub fn entries<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, Entry<'a>)> + use<'a> {
     tuples(page)
-        .filter(|tuple| tuple.len() >= VALUE)
-        .map(|tuple| {
+        .filter(|(_, tuple)| tuple.len() >= VALUE)
+        .map(|(offset, tuple)| {
             let at = tid(tuple);
-            Entry {
+            let entry = Entry {
                 row: HeapTid {
                     block: at.block,
                     offset: at.offset,
                 },
                 size: tuple.len(),
                 tuple,
-            }
+            };
+            (offset, entry)
         })
 }
 
-fn tuples<'a>(page: &RawPage<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+fn tuples<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
     let page = *page;
     (1..=page.line_pointers()).filter_map(move |offset| match page.pointed(offset) {
-        Some(Pointed::Tuple(tuple)) => Some(tuple),
+        Some(Pointed::Tuple(tuple)) => Some((offset, tuple)),
         _ => None,
     })
 }

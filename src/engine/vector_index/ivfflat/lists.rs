@@ -25,7 +25,7 @@ pub(super) fn each_list(
         next = None;
         source.read(&mut std::iter::once(block), &mut |_, bytes| {
             let page = RawPage::new(bytes);
-            for list in layout::lists(&page) {
+            for (_, list) in layout::lists(&page) {
                 visit(number, list);
                 number += 1;
             }
@@ -35,13 +35,13 @@ pub(super) fn each_list(
     Ok(pages)
 }
 
-/// Shows every page of entries with the number of its list, in block order. `starts`: the first
+/// Shows every page of entries with the number of its list and its block, in block order. `starts`: the first
 /// page of each list. Pages in `not_entries` are left out, and those of no list.
 pub(super) fn each_page_of_entries(
     source: &mut dyn PageSource,
     starts: &[u32],
     not_entries: &Bitmap,
-    visit: &mut dyn FnMut(u32, &[u8; PAGE_SIZE]),
+    visit: &mut dyn FnMut(u32, u32, &[u8; PAGE_SIZE]),
 ) -> Result<(), ReadError> {
     let blocks = source.block_count()?;
     let mut owner = vec![NOBODY; blocks as usize];
@@ -55,7 +55,7 @@ pub(super) fn each_page_of_entries(
         if list == NOBODY || not_entries.contains(block as usize) {
             return;
         }
-        visit(list, bytes);
+        visit(list, block, bytes);
         let next = RawPage::new(bytes)
             .next_block()
             .filter(|&next| next > block);

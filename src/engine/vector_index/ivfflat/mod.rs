@@ -6,10 +6,16 @@
 //! | `lists` | following the lists through the pages |
 //! | `drift` | how far the centres are from their members |
 //! | `health` | the figures |
+//! | [`check`](mod@check) | whether everything is as pgvector leaves it |
+//! | `rows` | the rows and values it has |
 
+mod check;
 mod drift;
 mod health;
 pub mod layout;
 mod lists;
+mod rows;
 
+pub use check::check;
 pub use health::{IvfflatFigures, IvfflatReport, inspect};
+pub use rows::entries;

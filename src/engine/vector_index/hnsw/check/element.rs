@@ -1,10 +1,9 @@
 //! Elements by themselves: their rows, their values, and the entry point.
 
 use super::super::layout::{Element, HEAP_TIDS, Item, Meta, NEIGHBOR_TID, Page, Tid};
-use super::suspects::{Suspect, Suspects, number};
-use super::{each_page, is_entry};
+use super::is_entry;
+use crate::vector_index::examination::{Claims, Suspect, Suspects, each_page, number};
 use crate::vector_index::finding::Gravity;
-use crate::vector_index::heap::TidSet;
 use crate::vector_index::page::{TID, tid};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::value::Value;
@@ -45,7 +44,7 @@ pub(super) fn check(
                 }
                 with_rows += u64::from(element.heap_tids().len() > 0);
                 check_value(at, &element, shape, meta, suspects);
-                rows.claim(at, &element, suspects);
+                rows.claim(at, &element.heap_tids().collect::<Vec<_>>(), suspects);
             }
         },
     )?;
@@ -61,7 +60,8 @@ pub(super) fn check(
                     if let Item::Element(element) = item
                         && !element.deleted()
                     {
-                        rows.claim(Tid { block, offset }, &element, suspects);
+                        let listed: Vec<_> = element.heap_tids().collect();
+                        rows.claim(Tid { block, offset }, &listed, suspects);
                     }
                 }
             },
@@ -163,53 +163,5 @@ fn check_value(
     if let Some(fault) = fault {
         let suspect = Suspect::tuple(Gravity::Error, "value", at);
         suspects.add(suspect.with(u64::from(element.version()), 0), || fault);
-    }
-}
-
-/// Which rows are in an element already, as far as memory allows: the table is taken in runs.
-struct Claims {
-    rows: TidSet,
-    most: u64,
-    /// Rows from here on, and up to here, are looked at now.
-    from: u64,
-    until: Option<u64>,
-}
-
-impl Claims {
-    fn new(memory_limit: usize) -> Self {
-        Self {
-            rows: TidSet::default(),
-            most: TidSet::rows_for(memory_limit),
-            from: 0,
-            until: None,
-        }
-    }
-
-    fn claim(&mut self, at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
-        let rows: Vec<HeapTid> = element.heap_tids().collect();
-        for (nth, &row) in rows.iter().enumerate() {
-            let ordinal = TidSet::ordinal(row);
-            let is_of_run = self.from <= ordinal && self.until.is_none_or(|until| ordinal < until);
-            if !is_of_run || rows[..nth].contains(&row) {
-                continue;
-            }
-            if !self.rows.insert(row) {
-                let HeapTid { block, offset } = row;
-                let suspect = Suspect::tuple(Gravity::Error, "row_claimed_twice", at);
-                suspects.add(suspect.with(ordinal, 0), || {
-                    format!("row ({block},{offset}) is in an element before it, too")
-                });
-            } else if self.rows.len() > self.most.max(1) {
-                self.until = Some(self.rows.split_off_half());
-            }
-        }
-    }
-
-    /// Goes on to the rows for which there was no room, if there are any.
-    fn next_run(&mut self) -> bool {
-        self.rows = TidSet::default();
-        let until = self.until.take();
-        self.from = until.unwrap_or(self.from);
-        until.is_some()
     }
 }

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use super::super::layout::{Element, Item, Links, Meta, Page, Tid};
 use super::super::scan::{Visitor, scan};
-use super::each_page;
 use super::places::{Place, Places};
-use super::suspects::{Suspect, Suspects, number};
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::examination::{Suspect, Suspects, each_page, number};
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 

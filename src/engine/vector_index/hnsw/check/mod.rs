@@ -50,14 +50,13 @@ mod element;
 mod links;
 mod page;
 mod places;
-mod suspects;
 
 use super::layout::Meta;
-use crate::vector_index::finding::{Breach, Gravity};
+use crate::vector_index::PageSource;
+use crate::vector_index::examination::{Suspects, each_page, twice};
+use crate::vector_index::finding::Breach;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
-use suspects::{Suspect, Suspects};
 
 /// Checks the structure of an index, with some `memory_limit` bytes, and reports every breach.
 /// An index that is written to meanwhile gives no breach that it does not have. A page that
@@ -68,13 +67,11 @@ pub fn check(
     memory_limit: usize,
     report: &mut dyn FnMut(Breach),
 ) -> Result<(), InspectError> {
-    let first = examine(source, shape, memory_limit)?;
-    if first.is_empty() {
-        return Ok(());
-    }
-    let second = examine(source, shape, memory_limit)?;
-    first.and(second, report);
-    Ok(())
+    twice(
+        source,
+        &|source| examine(source, shape, memory_limit),
+        report,
+    )
 }
 
 /// One examination of everything.
@@ -97,31 +94,6 @@ fn examine(
     element::check(source, shape, &meta, blocks, memory_limit, &mut suspects)?;
     links::check(source, &meta, blocks, memory_limit, &mut suspects)?;
     Ok(suspects)
-}
-
-/// Who looks at a page: its block, its bytes, and where to put what is wrong with it.
-type Look<'a> = dyn FnMut(u32, &[u8; PAGE_SIZE], &mut Suspects) + 'a;
-
-/// Shows every page of a range that can be read; one that cannot is a suspect.
-fn each_page(
-    source: &mut dyn PageSource,
-    mut blocks: std::ops::Range<u32>,
-    suspects: &mut Suspects,
-    look: &mut Look<'_>,
-) -> Result<(), ReadError> {
-    loop {
-        let left = blocks.start;
-        let read = source.read(&mut blocks, &mut |block, bytes| {
-            look(block, bytes, suspects);
-        });
-        match read {
-            Err(ReadError::Unreadable { block, reason }) if blocks.start > left => {
-                let suspect = Suspect::page(Gravity::Error, "page_unreadable", block);
-                suspects.add(suspect, || reason);
-            }
-            read => return read,
-        }
-    }
 }
 
 /// Whether the entry point is where an element is.

@@ -1,10 +1,9 @@
 //! Metapage, page headers, line pointers, and the chain of pages.
 
-use super::each_page;
-use super::suspects::{Suspect, Suspects};
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::examination::{Suspect, Suspects, check_page, each_page};
 use crate::vector_index::finding::Gravity;
-use crate::vector_index::hnsw::layout::{Item, LINKS, METAPAGE_END, Meta, Page, Tid};
+use crate::vector_index::hnsw::layout::{Item, LINKS, METAPAGE_END, Meta, PAGE_ID, Page, Tid};
 use crate::vector_index::page::{Pointed, RawPage};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
@@ -68,35 +67,7 @@ pub(super) fn check(
         suspects,
         &mut |block, bytes, suspects| {
             let page = RawPage::new(bytes);
-            if page.is_new() {
-                if !page.is_zeroed() {
-                    let suspect = Suspect::page(Gravity::Error, "page_header", block);
-                    suspects.add(suspect, || "the page has no header".into());
-                } else {
-                    let suspect = Suspect::page(Gravity::Warning, "page_zeroed", block);
-                    suspects.add(suspect, || {
-                        "the page is empty, as a crash can leave it".into()
-                    });
-                }
-            } else if !Page::new(bytes).has_hnsw_id() {
-                let suspect = Suspect::page(Gravity::Error, "page_kind", block);
-                suspects.add(suspect, || {
-                    format!(
-                        "the page bears the id {:#06x}, not that of an HNSW page",
-                        page.page_id()
-                    )
-                });
-            } else if !page.has_sane_header() {
-                let suspect = Suspect::page(Gravity::Error, "page_header", block);
-                suspects.add(suspect, || {
-                    format!(
-                        "line pointers end at {}, tuples begin at {}, the special area at {}",
-                        page.lower(),
-                        page.upper(),
-                        page.special()
-                    )
-                });
-            } else {
+            if check_page(block, &page, PAGE_ID, suspects) {
                 used.insert(block as usize);
                 check_items(block, bytes, suspects);
             }
@@ -146,27 +117,14 @@ fn check_items(block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {
     let raw = page.raw();
     for offset in 1..=raw.line_pointers() {
         let tid = Tid { block, offset };
-        let Some((start, length, state)) = raw.line_pointer(offset) else {
-            continue;
-        };
-        let lies_well =
-            start >= raw.upper() && start + length <= raw.special() && start.is_multiple_of(8);
-        if state != 1 || !lies_well {
-            let suspect = Suspect::tuple(Gravity::Error, "line_pointer", tid);
-            suspects.add(suspect, || {
-                format!(
-                    "the line pointer is in state {state} and leads to {length} bytes at {start}"
-                )
-            });
-            continue;
-        }
         // A neighbour tuple with a count of links that it has no room for is `neighbor_count`.
         let is_cut = |tuple: &[u8]| tuple.first() == Some(&2) && tuple.len() >= LINKS;
         let cut = matches!(raw.pointed(offset), Some(Pointed::Tuple(tuple)) if is_cut(tuple));
-        if matches!(page.item(offset), Some(Item::Malformed) | None) && !cut {
+        let is_tuple = matches!(raw.pointed(offset), Some(Pointed::Tuple(_)));
+        if is_tuple && matches!(page.item(offset), Some(Item::Malformed) | None) && !cut {
             let suspect = Suspect::tuple(Gravity::Error, "item", tid);
             suspects.add(suspect, || {
-                format!("a tuple of {length} bytes is neither element nor neighbour tuple")
+                "the tuple is neither element nor neighbour tuple".into()
             });
         }
     }

@@ -6,8 +6,7 @@
 use std::ops::Range;
 
 use super::super::layout::{Item, LINKS, MAX_OFFSET, Page, Tid};
-use super::each_page;
-use super::suspects::Suspects;
+use crate::vector_index::examination::{Suspects, each_page};
 use crate::vector_index::page::{Pointed, u16_at};
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
