@@ -7,6 +7,8 @@ use super::finding::{Breach, Gravity};
 use super::heap::TidSet;
 use super::inspection::InspectError;
 use super::page::{RawPage, Tid};
+use super::shape::IndexShape;
+use super::value::Value;
 use super::{HeapTid, PAGE_SIZE, PageSource, ReadError};
 
 /// Suspects kept; of more only the number is known.
@@ -103,6 +105,42 @@ fn check_line_pointers(block: u32, page: &RawPage<'_>, suspects: &mut Suspects) 
                 )
             });
         }
+    }
+}
+
+/// How far the length of a value stored at unit length may be from 1: halves have 11 bits.
+const UNIT_TOLERANCE: f64 = 0.01;
+
+/// Checks what follows a value's length word; none where the word cannot be true. `detail`: what
+/// else must be the same at both examinations.
+pub(crate) fn check_value(
+    at: Tid,
+    detail: u64,
+    data: Option<&[u8]>,
+    shape: &IndexShape,
+    dimensions: u32,
+    suspects: &mut Suspects,
+) {
+    let fault = match data.map(|data| Value::decode(shape.value_type, data)) {
+        None => Some("the value's length word cannot be true".into()),
+        Some(Err(fault)) => Some(fault),
+        Some(Ok(value)) if value.dimensions() != dimensions => Some(format!(
+            "the value has {} dimensions, the index {dimensions}",
+            value.dimensions()
+        )),
+        Some(Ok(value)) => {
+            let norm = if shape.normalized { value.norm() } else { 1.0 };
+            let fault = value.fault();
+            if fault.is_none() && (norm - 1.0).abs() > UNIT_TOLERANCE {
+                let suspect = Suspect::tuple(Gravity::Error, "unit_length", at);
+                suspects.add(suspect, || format!("the value has length {norm}, not 1"));
+            }
+            fault
+        }
+    };
+    if let Some(fault) = fault {
+        let suspect = Suspect::tuple(Gravity::Error, "value", at);
+        suspects.add(suspect.with(detail, 0), || fault);
     }
 }
 

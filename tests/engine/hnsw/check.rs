@@ -24,7 +24,7 @@ fn shape(dimensions: u32, m: u32) -> IndexShape {
 
 /// The file of [`super::golden`].
 fn golden() -> Vec<Bytes> {
-    let file = include_bytes!("pgvector-0.8.5.bin");
+    let file = include_bytes!("../../data/pages/hnsw-0.8.5.bin");
     file.chunks_exact(PAGE_SIZE)
         .map(|page| page.try_into().expect("a page"))
         .collect()

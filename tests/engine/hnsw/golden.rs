@@ -9,7 +9,7 @@ use super::source::look;
 /// an independent reader of the file.
 #[test]
 fn figures_of_a_real_index() {
-    let file = include_bytes!("pgvector-0.8.5.bin");
+    let file = include_bytes!("../../data/pages/hnsw-0.8.5.bin");
     let pages = file
         .chunks_exact(PAGE_SIZE)
         .map(|page| page.try_into().expect("a page"))

@@ -20,9 +20,9 @@
 //!
 //! Everything is examined twice, because pages are of different moments.
 
-use super::layout::{Entry, Meta, PAGE_ID, entries, lists};
+use super::layout::{Meta, PAGE_ID, entries, lists};
 use crate::vector_index::examination::{
-    Claims, Suspect, Suspects, check_page, each_page, number, twice,
+    Claims, Suspect, Suspects, check_page, check_value, each_page, number, twice,
 };
 use crate::vector_index::finding::{Breach, Gravity};
 use crate::vector_index::inspection::InspectError;
@@ -30,9 +30,6 @@ use crate::vector_index::page::{RawPage, Tid};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::value::Value;
 use crate::vector_index::{PageSource, ReadError};
-
-/// How far the length of a value stored at unit length may be from 1: halves have 11 bits.
-const UNIT_TOLERANCE: f64 = 0.01;
 
 /// Checks the structure of an index, with some `memory_limit` bytes besides 4 for each page, and
 /// reports every breach. An index that is written to meanwhile gives no breach that it does not
@@ -89,7 +86,14 @@ fn examine(
             }
             for (offset, entry) in entries(&page) {
                 let at = Tid { block, offset };
-                check_value(at, &entry, shape, &meta, suspects);
+                // Entries move on their page when others go.
+                let row = number(Tid {
+                    block: entry.row.block,
+                    offset: entry.row.offset,
+                });
+                let value = entry.value();
+                let dimensions = u32::from(meta.dimensions);
+                check_value(at, row, value.as_deref(), shape, dimensions, suspects);
                 rows.claim(at, &[entry.row], suspects);
             }
             if let Some(next) = page.next_block() {
@@ -211,43 +215,6 @@ fn check_lists(
         }
     }
     Ok(())
-}
-
-fn check_value(
-    at: Tid,
-    entry: &Entry<'_>,
-    shape: &IndexShape,
-    meta: &Meta,
-    suspects: &mut Suspects,
-) {
-    let data = entry.value();
-    let value = data
-        .as_deref()
-        .map(|data| Value::decode(shape.value_type, data));
-    let fault = match value {
-        None => Some("the value's length word cannot be true".into()),
-        Some(Err(fault)) => Some(fault),
-        Some(Ok(value)) if value.dimensions() != u32::from(meta.dimensions) => Some(format!(
-            "the value has {} dimensions, the index {}",
-            value.dimensions(),
-            meta.dimensions
-        )),
-        Some(Ok(value)) => {
-            let norm = if shape.normalized { value.norm() } else { 1.0 };
-            let fault = value.fault();
-            if fault.is_none() && (norm - 1.0).abs() > UNIT_TOLERANCE {
-                let suspect = Suspect::tuple(Gravity::Error, "unit_length", at);
-                suspects.add(suspect, || format!("the value has length {norm}, not 1"));
-            }
-            fault
-        }
-    };
-    if let Some(fault) = fault {
-        let suspect = Suspect::tuple(Gravity::Error, "value", at);
-        // Entries move on their page when others go.
-        let (block, offset) = (entry.row.block, entry.row.offset);
-        suspects.add(suspect.with(number(Tid { block, offset }), 0), || fault);
-    }
 }
 
 /// No list, and the pages that the lists themselves stand on.

@@ -2,15 +2,11 @@
 
 use super::super::layout::{Element, HEAP_TIDS, Item, Meta, NEIGHBOR_TID, Page, Tid};
 use super::is_entry;
-use crate::vector_index::examination::{Claims, Suspect, Suspects, each_page, number};
+use crate::vector_index::examination::{Claims, Suspect, Suspects, check_value, each_page, number};
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::page::{TID, tid};
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
-
-/// How far the length of a value stored at unit length may be from 1: halves have 11 bits.
-const UNIT_TOLERANCE: f64 = 0.01;
 
 /// Checks every element.
 pub(super) fn check(
@@ -43,7 +39,9 @@ pub(super) fn check(
                     continue;
                 }
                 with_rows += u64::from(element.heap_tids().len() > 0);
-                check_value(at, &element, shape, meta, suspects);
+                let version = u64::from(element.version());
+                let value = element.has_sane_length().then(|| element.value());
+                check_value(at, version, value, shape, meta.dimensions, suspects);
                 rows.claim(at, &element.heap_tids().collect::<Vec<_>>(), suspects);
             }
         },
@@ -132,36 +130,5 @@ fn check_deleted(at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
                 rows => format!("the element is deleted and still has {rows} rows"),
             },
         );
-    }
-}
-
-fn check_value(
-    at: Tid,
-    element: &Element<'_>,
-    shape: &IndexShape,
-    meta: &Meta,
-    suspects: &mut Suspects,
-) {
-    let fault = match Value::decode(shape.value_type, element.value()) {
-        _ if !element.has_sane_length() => Some("the value's length word cannot be true".into()),
-        Err(fault) => Some(fault),
-        Ok(value) if value.dimensions() != meta.dimensions => Some(format!(
-            "the value has {} dimensions, the index {}",
-            value.dimensions(),
-            meta.dimensions
-        )),
-        Ok(value) => {
-            let norm = if shape.normalized { value.norm() } else { 1.0 };
-            let fault = value.fault();
-            if fault.is_none() && (norm - 1.0).abs() > UNIT_TOLERANCE {
-                let suspect = Suspect::tuple(Gravity::Error, "unit_length", at);
-                suspects.add(suspect, || format!("the value has length {norm}, not 1"));
-            }
-            fault
-        }
-    };
-    if let Some(fault) = fault {
-        let suspect = Suspect::tuple(Gravity::Error, "value", at);
-        suspects.add(suspect.with(u64::from(element.version()), 0), || fault);
     }
 }
