@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-engine test-cluster bench fmt lint build-all install
+.PHONY: help demo test test-engine test-cluster bench fuzz fmt lint build-all install
 
 ENGINE := -p ruvector_dag_healing_engine
 CLUSTER := cargo test $(ENGINE) --features server-tests --test cluster
@@ -34,6 +34,18 @@ bench: ## what reading costs, against merely reading pages and against building
 	@tools/setup.sh
 	@tools/install.sh 18
 	cargo bench $(ENGINE) --features server-tests --bench reading
+
+FUZZ_SECONDS ?= 3600
+fuzz: ## any bytes as index files, for FUZZ_SECONDS (3600) in all
+	@tools/setup.sh
+	@PATH="$$PWD/target/tools/bin:$$PATH"; export PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$PWD/target/fuzz"; \
+	[[ -x target/tools/bin/cargo-fuzz ]] || cargo install --quiet --locked --root target/tools cargo-fuzz; \
+	for kind in hnsw ivfflat; do \
+		mkdir -p "target/fuzz/corpus/$$kind" "target/fuzz/seeds/$$kind"; \
+		cp tests/data/pages/"$$kind"-*.bin "target/fuzz/seeds/$$kind/"; \
+		cargo fuzz run "$$kind" "target/fuzz/corpus/$$kind" "target/fuzz/seeds/$$kind" -- \
+			-max_total_time=$$(($(FUZZ_SECONDS) / 2)) -max_len=32768 -len_control=0 -timeout=10 -rss_limit_mb=1024; \
+	done
 
 fmt: ## formats the sources
 	cargo fmt --all

@@ -1,8 +1,11 @@
 //! Figures against their definitions, and any bytes at all.
 
 use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::PAGE_SIZE;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
-use ruvector_dag_healing_engine::vector_index::ivfflat::{IvfflatFigures, IvfflatReport, inspect};
+use ruvector_dag_healing_engine::vector_index::ivfflat::{
+    IvfflatFigures, IvfflatReport, check, entries, inspect,
+};
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
 
@@ -67,6 +70,39 @@ fn every_figure_by_hand() {
     assert!((found.centroid_quality - (1.0 - 8.0 / 14.0)).abs() < 1e-6);
     assert!((found.max_displacement - (8.0_f32 / 10.0).sqrt()).abs() < 1e-6);
     assert_eq!(found.recommended_lists, 1);
+}
+
+#[test]
+fn a_real_index_is_sound_and_its_figures_are_those_of_an_independent_reader() {
+    // pgvector 0.8.5 on PostgreSQL 18: 90 rows, a quarter deleted, vacuumed, 21 inserted.
+    let file = include_bytes!("../../data/pages/ivfflat-0.8.5.bin");
+    let pages: Vec<Bytes> = file
+        .chunks_exact(PAGE_SIZE)
+        .map(|page| page.try_into().expect("a page"))
+        .collect();
+    let found = within(pages.clone(), Metric::L2, 1 << 20).figures;
+    assert_eq!((found.lists, found.vectors, found.dimensions), (3, 89, 3));
+    assert_eq!((found.pages, found.empty_clusters), (5, 0));
+    let shape = IndexShape {
+        dimensions: Some(3),
+        option: Some(3),
+        ..shape(Metric::L2)
+    };
+    for memory_limit in [1 << 20, 0] {
+        let mut breaches = Vec::new();
+        check(&mut Source(pages.clone()), &shape, memory_limit, &mut |b| {
+            breaches.push(b)
+        })
+        .expect("a real index");
+        assert_eq!(breaches, []);
+    }
+    let mut rows = 0;
+    entries(&mut Source(pages), ValueType::Vector, &mut |_, _, value| {
+        assert!(value.is_some());
+        rows += 1;
+    })
+    .expect("a real index");
+    assert_eq!(rows, 89);
 }
 
 #[test]
@@ -207,7 +243,10 @@ proptest! {
             pages[(page % count) as usize][at] = byte;
         }
         let options = InspectOptions { sample_rows: 3, ..InspectOptions::default() };
-        if let Ok(report) = inspect(&mut Source(pages), &shape(Metric::L2), &options) {
+        let mut source = Source(pages);
+        let _ = check(&mut source, &shape(Metric::Cosine), 0, &mut |_| {});
+        let _ = entries(&mut source, ValueType::Bit, &mut |_, _, _| {});
+        if let Ok(report) = inspect(&mut source, &shape(Metric::L2), &options) {
             let found = report.figures;
             let shares = [found.centroid_quality, found.gini, found.fragmentation];
             prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{:?}", found);
