@@ -123,6 +123,27 @@ pub enum IndexIssue {
         /// The valid index of which it is a leftover, if it is one.
         twin: Option<String>,
     },
+    /// Links to what is no element, or is deleted: searches and writes that follow them fail.
+    DanglingEdges {
+        /// Name of the index.
+        index: String,
+        /// How many.
+        count: u64,
+    },
+    /// Some lists are so long that a probe into them costs what many should.
+    UnbalancedClusters {
+        /// Name of the index.
+        index: String,
+        /// Standard deviation of the sizes of lists / their mean.
+        score: f32,
+    },
+    /// The centres of lists are no longer where their members are.
+    StaleTraining {
+        /// Name of the index.
+        index: String,
+        /// Since the lists were last trained, at least.
+        hours: f32,
+    },
     /// Much of what a search visits belongs to rows that are gone.
     DeadTuples {
         /// Name of the index.
@@ -140,6 +161,9 @@ impl IndexIssue {
             Self::OrphanNodes { .. } => "orphan_nodes",
             Self::PoorConnectivity { .. } => "poor_connectivity",
             Self::InvalidIndex { .. } => "invalid_index",
+            Self::DanglingEdges { .. } => "dangling_edges",
+            Self::UnbalancedClusters { .. } => "unbalanced_clusters",
+            Self::StaleTraining { .. } => "stale_training",
             Self::DeadTuples { .. } => "dead_tuples",
         }
     }

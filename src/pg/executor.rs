@@ -11,12 +11,15 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 5] = [
+pub const ISSUE_CODES: [&str; 8] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
     "invalid_index",
     "dead_tuples",
+    "dangling_edges",
+    "unbalanced_clusters",
+    "stale_training",
 ];
 
 #[derive(Deserialize)]

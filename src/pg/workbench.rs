@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
+use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{PortError, Workbench};
 use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures, StepKind};
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::hnsw::inspect;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use ruvector_dag_healing_engine::verification::probe;
 use serde_json::Value;
@@ -15,7 +14,7 @@ use super::build::{self, Target};
 use super::locks::SessionLocks;
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
-use super::{catalog, guc, history, toplevel, world};
+use super::{catalog, guc, history, lifecycle, toplevel, world};
 
 /// Rows searched for in the check, and neighbours asked for.
 const PROBES: usize = 64;
@@ -93,9 +92,6 @@ impl RepairBench {
             live_rows: Some(index.live_rows),
             ..Measured::default()
         };
-        if index.access_method != "hnsw" {
-            return Ok((measured, Vec::new()));
-        }
         let never = || false;
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, &never);
         let options = InspectOptions {
@@ -103,14 +99,14 @@ impl RepairBench {
             sample_rows: PROBES,
             seed: self.id as u64,
         };
-        match inspect(&mut pages, &options) {
-            Ok(report) => {
-                measured.hnsw = Some(report.figures);
-                Ok((measured, report.sampled_rows))
-            }
-            Err(InspectError::Read(error)) => Err(error.into()),
-            Err(InspectError::NotSuch { .. }) => Ok((measured, Vec::new())),
-        }
+        let mut look = IndexHealthCheck::new(index.clone(), lifecycle::now());
+        let rows = match look.inspect(&mut pages, &options) {
+            Ok(rows) => rows,
+            Err(InspectError::Read(error)) => return Err(error.into()),
+            Err(InspectError::NotSuch { .. }) => Vec::new(),
+        };
+        (measured.hnsw, measured.ivfflat) = (look.hnsw, look.ivfflat);
+        Ok((measured, rows))
     }
 
     /// Exchanges the two indexes, and records that and what `also` records in the same transaction.

@@ -191,6 +191,7 @@ impl Worker {
     fn issue(&self, index: &IndexInfo, measured: &Measured) -> Result<Issue, PortError> {
         let look = IndexHealthCheck {
             hnsw: measured.hnsw.clone(),
+            ivfflat: measured.ivfflat.clone(),
             ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };
         let mut issues = findings(&look).into_iter().map(|finding| finding.issue);

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use postgres::Client;
 
@@ -230,7 +231,7 @@ fn figures_agree_from_the_build_to_drift() {
         .batch_execute(
             "DELETE FROM docs WHERE id % 4 <> 0;
              INSERT INTO docs SELECT -id, '', (SELECT v FROM docs WHERE id = 0) FROM docs;
-             UPDATE docs SET v = l2_normalize(v + (SELECT v FROM docs WHERE id = 4)) WHERE id > 0",
+             UPDATE docs SET v = v + (SELECT v FROM docs WHERE id = 4) WHERE id > 0",
         )
         .unwrap_or_else(|error| panic!("{error:?}"));
     client.batch_execute("VACUUM docs").expect("vacuum");
@@ -304,4 +305,35 @@ fn every_kind_of_value_is_read() {
         );
         assert!(look["centroid_quality"].as_f64() > Some(0.8), "{look}");
     }
+}
+
+#[test]
+fn an_invalid_index_on_lists_is_rebuilt() {
+    let server = Server::start(Options::new().setting("ruvector.dag_healing_interval_ms", 500));
+    server.create_database("app", &["vector", "ruvector_dag_healing"]);
+    let mut client = server.client("app");
+    client
+        .batch_execute(
+            "CREATE TABLE docs (v vector(3));
+             INSERT INTO docs SELECT ARRAY[i % 7, i % 5, i]::real[]::vector FROM generate_series(1, 900) i;
+             CREATE INDEX docs_ivf ON docs USING ivfflat (v vector_l2_ops) WITH (lists = 8);
+             UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'docs_ivf'::regclass",
+        )
+        .expect("an index left invalid");
+    server.wait_until("it is valid again", Duration::from_secs(60), || {
+        server.value::<bool>(
+            "app",
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'docs_ivf'::regclass",
+        )
+    });
+    server.wait_until("the repair has succeeded", Duration::from_secs(60), || {
+        server.value::<i64>(
+            "app",
+            "SELECT count(*) FROM ruvector_dag_repair_history()
+             WHERE issue_type = 'invalid_index' AND status = 'succeeded'",
+        ) == 1
+    });
+    let after: serde_json::Value =
+        server.value("app", "SELECT after FROM ruvector_dag_repair_history()");
+    assert_eq!(after["ivfflat"]["vectors"], 900, "{after}");
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
 use crate::vector_index::hnsw::{self, HnswFigures};
 use crate::vector_index::inspection::{InspectError, InspectOptions};
-use crate::vector_index::{HeapTid, PageSource, ivfflat};
+use crate::vector_index::ivfflat::{self, IvfflatFigures};
+use crate::vector_index::{HeapTid, PageSource};
 
 /// Quality issues need this many elements; broken structure needs none.
 const MIN_ELEMENTS: u64 = 1_000;
@@ -18,6 +19,15 @@ const MAX_ORPHANS: u64 = 100;
 const MAX_ORPHAN_SHARE: f64 = 0.001;
 /// A smaller reached share of the live elements is an issue.
 pub const MIN_CONNECTIVITY: f32 = 0.8;
+/// Lists are unbalanced past this standard deviation of their sizes / the mean, or, where there
+/// are this many, past this imbalance factor.
+const MAX_BALANCE: f32 = 2.0;
+const MIN_LISTS: u64 = 16;
+const MAX_IMBALANCE: f32 = 4.0;
+/// Training is stale past this age, if moving the centres would remove more than the rest of 1 of
+/// the distortion: an old index over data that has not changed is none.
+const MAX_TRAINING_HOURS: f32 = 168.0;
+const MIN_CENTROID_QUALITY: f32 = 0.85;
 /// Dead rows are an issue past this share of all rows, once there are this many. Autovacuum
 /// acts at a fifth: a table past this is one that it does not reach.
 const MAX_DEAD_SHARE: f64 = 0.3;
@@ -80,12 +90,19 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
             add(issue, json!(figures));
         }
     }
+    if let Some(figures) = &look.ivfflat {
+        for issue in list_issues(name.clone(), figures, look.hours_known() as f32) {
+            add(issue, json!(figures));
+        }
+    }
     // Counters that name more dead rows than the index has entries are out of date: a vacuum has
     // been there, and a session told of its deletes later.
     let entries = look
         .hnsw
         .as_ref()
-        .map_or(u64::MAX, |figures| figures.heap_tids);
+        .map(|figures| figures.heap_tids)
+        .or_else(|| look.ivfflat.as_ref().map(|figures| figures.vectors))
+        .unwrap_or(u64::MAX);
     if index.dead_rows <= entries && is_decayed_by_dead_rows(index.dead_rows, index.live_rows) {
         let share = index.dead_rows as f64 / (index.dead_rows + index.live_rows) as f64;
         let evidence = json!({"dead_rows": index.dead_rows, "live_rows": index.live_rows});
@@ -95,8 +112,33 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
     found
 }
 
+/// The lists' issues: `hours` since they were trained, at least.
+fn list_issues(index: String, figures: &IvfflatFigures, hours: f32) -> Vec<IndexIssue> {
+    let mut issues = Vec::new();
+    if figures.vectors < MIN_ELEMENTS {
+        return issues;
+    }
+    let is_dear = figures.lists >= MIN_LISTS && figures.imbalance_factor > MAX_IMBALANCE;
+    if figures.cluster_balance > MAX_BALANCE || is_dear {
+        issues.push(IndexIssue::UnbalancedClusters {
+            index: index.clone(),
+            score: figures.cluster_balance,
+        });
+    }
+    if hours > MAX_TRAINING_HOURS && figures.centroid_quality < MIN_CENTROID_QUALITY {
+        issues.push(IndexIssue::StaleTraining { index, hours });
+    }
+    issues
+}
+
 fn graph_issues(index: String, figures: &HnswFigures) -> Vec<IndexIssue> {
     let mut issues = Vec::new();
+    if figures.dangling_edges > 0 {
+        issues.push(IndexIssue::DanglingEdges {
+            index: index.clone(),
+            count: figures.dangling_edges,
+        });
+    }
     if figures.elements < MIN_ELEMENTS {
         return issues;
     }

@@ -33,8 +33,27 @@ pub fn assess(finding: &Finding) -> Value {
             "queries": "sequential scan, unless another index serves them",
             "wasted_bytes": finding.index.blocks * page,
         }),
+        IndexIssue::DanglingEdges { count, .. } => {
+            json!({"edges_that_fail": count, "recall_ceiling": ceiling(evidence)})
+        }
+        IndexIssue::UnbalancedClusters { .. } => json!({
+            "cost_of_a_probe": evidence["imbalance_factor"],
+            "advice": retrain(finding),
+        }),
+        IndexIssue::StaleTraining { .. } => json!({
+            "removable_distortion": 1.0 - evidence["centroid_quality"].as_f64().unwrap_or(1.0),
+            "advice": retrain(finding),
+        }),
         IndexIssue::DeadTuples { share, .. } => json!({"dead_share": share}),
     }
+}
+
+/// What trains lists anew, and how many there should be.
+fn retrain(finding: &Finding) -> String {
+    format!(
+        "REINDEX INDEX CONCURRENTLY {}; -- {} lists are recommended for as many rows",
+        finding.index.index_name, finding.evidence["recommended_lists"]
+    )
 }
 
 /// No search can find more than what it can reach.

@@ -17,6 +17,8 @@ pub fn compute_priority(issue: &Issue) -> u32 {
         // every search is a sequential scan.
         IndexIssue::InvalidIndex { twin: None, .. } => 80,
         IndexIssue::InvalidIndex { .. } => 50,
+        IndexIssue::DanglingEdges { .. } => 90,
+        IndexIssue::UnbalancedClusters { .. } | IndexIssue::StaleTraining { .. } => 50,
         IndexIssue::DeadTuples { .. } => 40,
     }
 }

@@ -36,6 +36,21 @@ pub fn name_cause(finding: &Finding) -> String {
              uses it"
                 .into()
         }
+        IndexIssue::DanglingEdges { count, .. } => format!(
+            "{count} edges lead to elements that are gone: pgvector before 0.8.4 could delete an \
+             element while an insert linked to it"
+        ),
+        IndexIssue::UnbalancedClusters { .. } => format!(
+            "{} of {} entries are in one list of {}: the lists were trained on other data, or on \
+             too little, or many rows are alike",
+            figure("largest_cluster"),
+            figure("vectors"),
+            figure("lists")
+        ),
+        IndexIssue::StaleTraining { hours, .. } => format!(
+            "the rows have moved away from where they were when the lists were trained, at least \
+             {hours:.0} hours ago"
+        ),
         IndexIssue::DeadTuples { .. } => {
             "rows were deleted or updated faster than vacuum took them out of the index".into()
         }

@@ -32,6 +32,7 @@ impl RepairStrategy for IndexRebalanceStrategy {
                 IndexIssue::Fragmentation { .. }
                     | IndexIssue::OrphanNodes { .. }
                     | IndexIssue::PoorConnectivity { .. }
+                    | IndexIssue::DanglingEdges { .. }
                     | IndexIssue::InvalidIndex { twin: None, .. }
             )
         )

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::model::{IndexInfo, Issue, issue_id};
 use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::ivfflat::IvfflatFigures;
 
 /// One step of a repair. Each is atomic: after a crash it was taken or it was not, or its
 /// half-done work is invisible to every query and removed by [`super::recovery`].
@@ -182,6 +183,9 @@ pub struct Measured {
     /// Figures of the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hnsw: Option<HnswFigures>,
+    /// Its figures if it is an IVFFlat index.
+    #[serde(default)]
+    pub ivfflat: Option<IvfflatFigures>,
     /// Figures of searching.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeFigures>,

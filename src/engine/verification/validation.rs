@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
 use crate::model::{IndexIssue, Issue};
 use crate::repair::plan::Measured;
+use crate::vector_index::hnsw::HnswFigures;
 
 /// A rebuilt index is fragmented less than this.
 const VALID_FRAGMENTATION: f32 = 0.3;
@@ -17,35 +18,19 @@ const Z95: f64 = 1.645;
 
 /// Judges a replacement against the index in place.
 pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
-    let Some(new) = &after.hnsw else {
-        return Verdict::Undo("the replacement could not be read".into());
-    };
-    if new.dangling_edges > 0 {
-        return Verdict::Undo(format!(
-            "the replacement has {} dangling edges",
-            new.dangling_edges
-        ));
-    }
     let Issue::Index(issue) = issue;
-    let unmended = match issue {
-        IndexIssue::Fragmentation { .. } => (new.fragmentation >= VALID_FRAGMENTATION)
-            .then(|| format!("fragmentation is still {:.2}", new.fragmentation)),
-        IndexIssue::OrphanNodes { .. } => {
-            let allowed = VALID_ORPHANS.max(new.live_elements as f64 * VALID_ORPHAN_SHARE);
-            (new.orphans_with_rows as f64 >= allowed)
-                .then(|| format!("{} orphans remain", new.orphans_with_rows))
-        }
-        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
-            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
-        IndexIssue::InvalidIndex { .. } | IndexIssue::DeadTuples { .. } => None,
+    let unmended = match (&after.hnsw, &after.ivfflat) {
+        (Some(new), _) => graph_unmended(issue, new),
+        (None, Some(_)) => None,
+        (None, None) => Some("the replacement could not be read".into()),
     };
     if let Some(reason) = unmended {
         return Verdict::Undo(reason);
     }
     // Recall is the judge. Reachability stands in where nothing could be searched for: in an
     // inner-product graph what cannot be reached may be nobody's nearest.
-    match (&after.probe, &before.hnsw) {
-        (Some(probe), _) if before.valid && before.probe.is_some() => {
+    match (&after.probe, &before.hnsw, &after.hnsw) {
+        (Some(probe), ..) if before.valid && before.probe.is_some() => {
             let best_case = probe.difference + Z95 * probe.difference_se;
             if best_case < -MARGIN {
                 return Verdict::Undo(format!(
@@ -54,7 +39,7 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
                 ));
             }
         }
-        (_, Some(old)) if before.valid => {
+        (_, Some(old), Some(new)) if before.valid => {
             let lost = f64::from(old.connectivity_score) - f64::from(new.connectivity_score);
             if lost > MARGIN {
                 return Verdict::Undo(format!(
@@ -66,6 +51,28 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         _ => {}
     }
     Verdict::Keep
+}
+
+/// What a rebuilt graph was to be rid of and is not.
+fn graph_unmended(issue: &IndexIssue, new: &HnswFigures) -> Option<String> {
+    if new.dangling_edges > 0 {
+        return Some(format!(
+            "the replacement has {} dangling edges",
+            new.dangling_edges
+        ));
+    }
+    match issue {
+        IndexIssue::Fragmentation { .. } => (new.fragmentation >= VALID_FRAGMENTATION)
+            .then(|| format!("fragmentation is still {:.2}", new.fragmentation)),
+        IndexIssue::OrphanNodes { .. } => {
+            let allowed = VALID_ORPHANS.max(new.live_elements as f64 * VALID_ORPHAN_SHARE);
+            (new.orphans_with_rows as f64 >= allowed)
+                .then(|| format!("{} orphans remain", new.orphans_with_rows))
+        }
+        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
+            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
+        _ => None,
+    }
 }
 
 /// Judges a vacuum. It has no undo: this only tells whether it helped.

@@ -4,7 +4,7 @@ use postgres::Client;
 
 use crate::harness::{Busy, Options, Server};
 
-use super::breaches;
+use super::{Breach, breaches};
 
 fn server() -> Server {
     let server = Server::start(
@@ -187,16 +187,22 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
         } else {
             "docs_ivf"
         };
-        let found = breaches(&mut client, index, heap);
-        // pgvector before 0.8.7 makes repeated edges itself.
-        let found: Vec<_> = found
-            .iter()
-            .filter(|b| b.check != "edge_repeated")
-            .collect();
-        assert!(found.is_empty(), "check {checks}: {found:#?}");
+        assert_eq!(
+            but_repeated_edges(&mut client, index, heap),
+            [],
+            "check {checks}"
+        );
         checks += 1;
     }
     writers.into_iter().for_each(Busy::stop);
-    assert_sound(&mut client, "docs_hnsw");
-    assert_sound(&mut client, "docs_ivf");
+    for index in ["docs_hnsw", "docs_ivf"] {
+        assert_eq!(but_repeated_edges(&mut client, index, true), [], "{index}");
+    }
+}
+
+/// What is wrong but for what pgvector up to 0.8.6 does itself when it writes concurrently.
+fn but_repeated_edges(client: &mut Client, index: &str, heap: bool) -> Vec<Breach> {
+    let mut found = breaches(client, index, heap);
+    found.retain(|breach| breach.check != "edge_repeated");
+    found
 }

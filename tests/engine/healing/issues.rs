@@ -3,6 +3,7 @@ use ruvector_dag_healing_engine::diagnosis::diagnose;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, Severity};
 use ruvector_dag_healing_engine::repair::strategy::registry;
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+use ruvector_dag_healing_engine::vector_index::ivfflat::IvfflatFigures;
 
 use super::{healthy, index};
 
@@ -43,6 +44,82 @@ fn every_threshold_is_where_it_is_said_to_be() {
         codes(&look(|f| f.connectivity_score = 0.79)),
         ["poor_connectivity"]
     );
+}
+
+#[test]
+fn a_single_edge_that_leads_nowhere_is_an_issue_whatever_the_size() {
+    let small = look(|f| {
+        *f = healthy(10);
+        f.dangling_edges = 1;
+    });
+    assert_eq!(codes(&small), ["dangling_edges"]);
+}
+
+/// A look at an IVFFlat index that is `days` old.
+fn lists(days: i64, change: impl Fn(&mut IvfflatFigures)) -> IndexHealthCheck {
+    let mut figures = IvfflatFigures {
+        cluster_balance: 0.4,
+        empty_clusters: 0,
+        centroid_quality: 0.99,
+        lists: 20,
+        vectors: 20_000,
+        largest_cluster: 1_900,
+        imbalance_factor: 1.2,
+        pages: 500,
+        predicted_pages: 500,
+        fragmentation: 0.0,
+        list_sizes: [500, 1_000, 1_800],
+        effective_lists: 16.0,
+        gini: 0.2,
+        mean_displacement: 0.1,
+        max_displacement: 0.2,
+        recommended_lists: 20,
+        sampled: false,
+        dimensions: 3,
+    };
+    change(&mut figures);
+    IndexHealthCheck {
+        ivfflat: Some(figures),
+        first_seen: Some(0),
+        ..IndexHealthCheck::new(index("i"), days * 86_400_000_000)
+    }
+}
+
+#[test]
+fn lists_have_thresholds_of_their_own() {
+    let none: [&str; 0] = [];
+    assert_eq!(codes(&lists(30, |_| {})), none, "old is no fault");
+    assert_eq!(codes(&lists(6, |f| f.centroid_quality = 0.5)), none);
+    assert_eq!(
+        codes(&lists(8, |f| f.centroid_quality = 0.84)),
+        ["stale_training"]
+    );
+    assert_eq!(codes(&lists(0, |f| f.cluster_balance = 2.0)), none);
+    assert_eq!(
+        codes(&lists(0, |f| f.cluster_balance = 2.1)),
+        ["unbalanced_clusters"]
+    );
+    assert_eq!(
+        codes(&lists(0, |f| f.imbalance_factor = 4.1)),
+        ["unbalanced_clusters"]
+    );
+    let few = |f: &mut IvfflatFigures| (f.imbalance_factor, f.lists) = (4.1, 15);
+    assert_eq!(codes(&lists(0, few)), none);
+    let small = |f: &mut IvfflatFigures| (f.cluster_balance, f.vectors) = (9.0, 999);
+    assert_eq!(codes(&lists(0, small)), none);
+}
+
+#[test]
+fn what_is_known_of_a_file_goes_with_the_file() {
+    let first = lists(0, |_| {}).after(None);
+    let later = IndexHealthCheck {
+        first_seen: None,
+        ..lists(2, |_| {})
+    };
+    assert_eq!(later.clone().after(Some(&first)).hours_known(), 48.0);
+    let mut rebuilt = later;
+    rebuilt.index.relfilenode += 1;
+    assert_eq!(rebuilt.after(Some(&first)).hours_known(), 0.0);
 }
 
 #[test]
