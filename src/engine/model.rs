@@ -77,6 +77,9 @@ pub struct IndexInfo {
     pub dead_rows: u64,
     /// A valid index of the same table and definition, of which this one is a leftover.
     pub valid_twin: Option<String>,
+    /// The indexed column or expression, as SQL.
+    #[serde(default)]
+    pub key: String,
     /// What its values are and how they are compared; none where the operator class is not one
     /// of pgvector's.
     #[serde(default)]
@@ -130,6 +133,45 @@ pub enum IndexIssue {
         /// How many.
         count: u64,
     },
+    /// The entry point is missing or deleted: searches start nowhere.
+    DeadEntryPoint {
+        /// Name of the index.
+        index: String,
+    },
+    /// The entry point is below other elements, whose upper layers no search uses.
+    WrongLevel {
+        /// Name of the index.
+        index: String,
+        /// Level of the entry point.
+        entry: u8,
+        /// Highest level of a live element.
+        highest: u8,
+    },
+    /// So many rows share one value that searches end among them.
+    DuplicateSink {
+        /// Name of the index.
+        index: String,
+        /// Rows with the value.
+        rows: u64,
+        /// Share of the live elements that have rows and cannot be reached.
+        unreachable: f32,
+    },
+    /// Elements that no search can reach, as in a fresh build of the same rows.
+    BornUnreachable {
+        /// Name of the index.
+        index: String,
+        /// Elements with rows that cannot be reached.
+        count: u64,
+        /// Why.
+        cause: UnreachableCause,
+    },
+    /// Lists were made when there was nothing to train them on.
+    BuiltEmpty {
+        /// Name of the index.
+        index: String,
+        /// Lists with centres drawn at random.
+        lists: u64,
+    },
     /// Some lists are so long that a probe into them costs what many should.
     UnbalancedClusters {
         /// Name of the index.
@@ -153,6 +195,16 @@ pub enum IndexIssue {
     },
 }
 
+/// What makes a fresh graph leave elements out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnreachableCause {
+    /// By inner product, those with short vectors are nobody's nearest.
+    VariedNorms,
+    /// Pruning keeps no link from one cluster to another.
+    TightClusters,
+}
+
 impl IndexIssue {
     /// The stable code of the issue's type.
     pub fn code(&self) -> &'static str {
@@ -162,6 +214,11 @@ impl IndexIssue {
             Self::PoorConnectivity { .. } => "poor_connectivity",
             Self::InvalidIndex { .. } => "invalid_index",
             Self::DanglingEdges { .. } => "dangling_edges",
+            Self::DeadEntryPoint { .. } => "dead_entry_point",
+            Self::WrongLevel { .. } => "wrong_level",
+            Self::DuplicateSink { .. } => "duplicate_sink",
+            Self::BornUnreachable { .. } => "born_unreachable",
+            Self::BuiltEmpty { .. } => "built_empty",
             Self::UnbalancedClusters { .. } => "unbalanced_clusters",
             Self::StaleTraining { .. } => "stale_training",
             Self::DeadTuples { .. } => "dead_tuples",

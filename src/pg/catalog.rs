@@ -26,6 +26,7 @@ SELECT jsonb_build_object(
     'index_name', quote_ident(xn.nspname) || '.' || quote_ident(x.relname),
     'table_name', quote_ident(tn.nspname) || '.' || quote_ident(t.relname),
     'definition', pg_get_indexdef(i.indexrelid),
+    'key', pg_get_indexdef(i.indexrelid, 1, true),
     'access_method', am.amname,
     'relfilenode', x.relfilenode::bigint,
     'valid', i.indisvalid,

@@ -39,6 +39,8 @@ mod calls;
 mod idle;
 // Few worker slots and many databases.
 mod slots;
+// What an index is born with.
+mod born;
 // The structural check: what is wrong with an index, and nothing else.
 mod check;
 // IVFFlat indexes agree with a second reader, too.

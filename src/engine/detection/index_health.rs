@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::birth;
 use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
 use crate::vector_index::hnsw::{self, HnswFigures};
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 use crate::vector_index::ivfflat::{self, IvfflatFigures};
+use crate::vector_index::shape::IndexShape;
 use crate::vector_index::{HeapTid, PageSource};
 
 /// Quality issues need this many elements; broken structure needs none.
@@ -86,7 +88,7 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         return found;
     }
     if let Some(figures) = &look.hnsw {
-        for issue in graph_issues(name.clone(), figures) {
+        for issue in graph_issues(name.clone(), figures, index.shape.as_ref()) {
             add(issue, json!(figures));
         }
     }
@@ -118,6 +120,10 @@ fn list_issues(index: String, figures: &IvfflatFigures, hours: f32) -> Vec<Index
     if figures.vectors < MIN_ELEMENTS {
         return issues;
     }
+    if let Some(born) = birth::of_lists(&index, figures) {
+        issues.push(born);
+        return issues;
+    }
     let is_dear = figures.lists >= MIN_LISTS && figures.imbalance_factor > MAX_IMBALANCE;
     if figures.cluster_balance > MAX_BALANCE || is_dear {
         issues.push(IndexIssue::UnbalancedClusters {
@@ -131,8 +137,26 @@ fn list_issues(index: String, figures: &IvfflatFigures, hours: f32) -> Vec<Index
     issues
 }
 
-fn graph_issues(index: String, figures: &HnswFigures) -> Vec<IndexIssue> {
+fn graph_issues(
+    index: String,
+    figures: &HnswFigures,
+    shape: Option<&IndexShape>,
+) -> Vec<IndexIssue> {
     let mut issues = Vec::new();
+    let has_entry = figures.live_elements == 0 || figures.entry_point_quality > 0.0;
+    if !has_entry {
+        issues.push(IndexIssue::DeadEntryPoint {
+            index: index.clone(),
+        });
+    }
+    let highest = figures.layer_distribution.len().saturating_sub(1) as u8;
+    if let Some(entry) = figures.entry_level.filter(|&entry| entry < highest) {
+        issues.push(IndexIssue::WrongLevel {
+            index: index.clone(),
+            entry,
+            highest,
+        });
+    }
     if figures.dangling_edges > 0 {
         issues.push(IndexIssue::DanglingEdges {
             index: index.clone(),
@@ -148,12 +172,19 @@ fn graph_issues(index: String, figures: &HnswFigures) -> Vec<IndexIssue> {
             level: figures.fragmentation,
         });
     }
-    // A sampled answer bounds reachability; only an exact one counts orphans.
-    if figures.sampled {
+    // A sampled answer bounds reachability; only an exact one counts orphans. Without an entry
+    // point nothing is reached, which is named already.
+    if figures.sampled || !has_entry {
         return issues;
     }
     let orphans = figures.orphans_with_rows;
-    if orphans > MAX_ORPHANS || orphans as f64 > figures.live_elements as f64 * MAX_ORPHAN_SHARE {
+    let unreachable =
+        orphans > MAX_ORPHANS || orphans as f64 > figures.live_elements as f64 * MAX_ORPHAN_SHARE;
+    if let Some(born) = birth::of_graph(&index, figures, shape, unreachable) {
+        issues.push(born);
+        return issues;
+    }
+    if unreachable {
         issues.push(IndexIssue::OrphanNodes {
             index: index.clone(),
             count: orphans,
@@ -176,9 +207,16 @@ impl IndexHealthCheck {
         options: &InspectOptions,
     ) -> Result<Vec<HeapTid>, InspectError> {
         let (rows, notices) = match (self.index.access_method.as_str(), &self.index.shape) {
-            ("hnsw", _) => {
+            ("hnsw", shape) => {
                 let report = hnsw::inspect(pages, options)?;
-                self.hnsw = Some(report.figures);
+                let mut figures = report.figures;
+                if let Some(IndexShape { value_type, .. }) = *shape {
+                    let (m, missed, reached) = (figures.m, &report.unreachable, &report.reached);
+                    figures.duplicate_sink =
+                        hnsw::duplicate_sink(pages, value_type, &report.frequent)?;
+                    figures.origin = hnsw::origin(pages, value_type, m, missed, reached)?;
+                }
+                self.hnsw = Some(figures);
                 (report.sampled_rows, report.notices)
             }
             ("ivfflat", Some(shape)) => {

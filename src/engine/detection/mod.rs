@@ -1,3 +1,4 @@
 //! Detection: figures become findings.
 
+mod birth;
 pub mod index_health;

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Finding, IndexIssue, Issue};
+use super::root_cause::ctid;
+use crate::model::{Finding, IndexIssue, Issue, UnreachableCause};
 use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::value::ValueType;
 
 /// Assesses the impact.
 pub fn assess(finding: &Finding) -> Value {
@@ -36,6 +38,32 @@ pub fn assess(finding: &Finding) -> Value {
         IndexIssue::DanglingEdges { count, .. } => {
             json!({"edges_that_fail": count, "recall_ceiling": ceiling(evidence)})
         }
+        IndexIssue::DeadEntryPoint { .. } => json!({"recall_ceiling": 0.0}),
+        IndexIssue::WrongLevel { .. } => json!({
+            "cost": "some more steps for each search",
+            "advice": "the next insert of an element on a higher level mends it",
+        }),
+        IndexIssue::DuplicateSink { .. } => json!({
+            "elements_never_found": figure("orphans_with_rows"),
+            "recall_ceiling": ceiling(evidence),
+            "advice": leave_out(finding),
+        }),
+        IndexIssue::BornUnreachable { count, cause, .. } => json!({
+            "elements_never_found": count,
+            "recall_ceiling": ceiling(evidence),
+            "advice": match cause {
+                UnreachableCause::VariedNorms =>
+                    "nothing, if rows with short vectors need not be found; else bring the vectors \
+                     to one length and search by cosine distance",
+                UnreachableCause::TightClusters =>
+                    "build with a larger m and ef_construction; rows that are alike take the links \
+                     of one another",
+            },
+        }),
+        IndexIssue::BuiltEmpty { .. } => json!({
+            "removable_distortion": 1.0 - evidence["centroid_quality"].as_f64().unwrap_or(1.0),
+            "advice": retrain(finding),
+        }),
         IndexIssue::UnbalancedClusters { .. } => json!({
             "cost_of_a_probe": evidence["imbalance_factor"],
             "advice": retrain(finding),
@@ -46,6 +74,49 @@ pub fn assess(finding: &Finding) -> Value {
         }),
         IndexIssue::DeadTuples { share, .. } => json!({"dead_share": share}),
     }
+}
+
+/// The index without the rows of a sink. Queries use it if they have its condition.
+fn leave_out(finding: &Finding) -> String {
+    let index = &finding.index;
+    let sink = &finding.evidence["duplicate_sink"];
+    let (_, method) = index.definition.split_once(" USING ").unwrap_or_default();
+    // An index that is partial already has one more condition.
+    let and = match method.contains(" WHERE ") {
+        true => "AND",
+        false => "WHERE",
+    };
+    let value_type = index.shape.as_ref().map(|shape| shape.value_type);
+    let (value, note) = match (sink["is_zero"].as_bool(), value_type) {
+        (Some(true), Some(ValueType::Vector | ValueType::HalfVec)) => {
+            let zeroes = format!(
+                "array_fill(0::real, ARRAY[{}])",
+                evidence_of(finding, "dimensions")
+            );
+            let cast = match value_type {
+                Some(ValueType::HalfVec) => "halfvec",
+                _ => "vector",
+            };
+            (format!("{zeroes}::{cast}"), String::new())
+        }
+        _ => (
+            "'...'".into(),
+            format!(
+                "put in the value of the row at ctid {} of {}; ",
+                ctid(sink),
+                index.table_name
+            ),
+        ),
+    };
+    format!(
+        "CREATE INDEX CONCURRENTLY ON {} USING {method} {and} {key} <> {value}; -- {note}queries use it that have the same condition",
+        index.table_name,
+        key = index.key,
+    )
+}
+
+fn evidence_of(finding: &Finding, key: &str) -> u64 {
+    finding.evidence[key].as_u64().unwrap_or_default()
 }
 
 /// What trains lists anew, and how many there should be.

@@ -1,6 +1,8 @@
 //! The cause of an issue, in a sentence, from the figures that show it.
 
-use crate::model::{Finding, IndexIssue, Issue};
+use serde_json::Value;
+
+use crate::model::{Finding, IndexIssue, Issue, UnreachableCause};
 
 /// Names the cause.
 pub fn name_cause(finding: &Finding) -> String {
@@ -19,7 +21,7 @@ pub fn name_cause(finding: &Finding) -> String {
             figure("orphan_count"),
             figure("live_elements")
         ),
-        IndexIssue::PoorConnectivity { .. } if finding.evidence["entry_point_quality"] == 0.0 => {
+        IndexIssue::DeadEntryPoint { .. } => {
             "the entry point of the graph is missing or deleted, so searches start nowhere".into()
         }
         IndexIssue::PoorConnectivity { .. } => {
@@ -40,6 +42,44 @@ pub fn name_cause(finding: &Finding) -> String {
             "{count} edges lead to elements that are gone: pgvector before 0.8.4 could delete an \
              element while an insert linked to it"
         ),
+        IndexIssue::WrongLevel { entry, highest, .. } => format!(
+            "searches start on level {entry} of {highest}: a server stopped between an insert and \
+             its change of the entry point"
+        ),
+        IndexIssue::DuplicateSink { rows, .. } => {
+            let sink = &finding.evidence["duplicate_sink"];
+            let value = match sink["is_zero"].as_bool() {
+                Some(true) => "the zero vector".into(),
+                _ => format!("the value of the row at ctid {}", ctid(sink)),
+            };
+            let edges = sink["edge_share"].as_f64().unwrap_or_default() * 100.0;
+            format!(
+                "{rows} rows share {value}: they stand in {} elements, {edges:.0} % of all links \
+                 lead to these, and searches end among them; a rebuild gives the same graph",
+                sink["elements"]
+            )
+        }
+        IndexIssue::BornUnreachable {
+            count,
+            cause: UnreachableCause::VariedNorms,
+            ..
+        } => format!(
+            "by inner product the {count} elements that cannot be reached are hardly ever \
+             anybody's nearest, because their vectors are short; a rebuild leaves them out again"
+        ),
+        IndexIssue::BornUnreachable {
+            count,
+            cause: UnreachableCause::TightClusters,
+            ..
+        } => format!(
+            "rows lie in tight clusters, between which pruning keeps hardly any links: {count} \
+             elements cannot be reached, and a rebuild leaves others out"
+        ),
+        IndexIssue::BuiltEmpty { lists, .. } => format!(
+            "{lists} of {} lists have centres drawn at random: the index was made when the table \
+             was empty or had fewer rows than lists",
+            figure("lists")
+        ),
         IndexIssue::UnbalancedClusters { .. } => format!(
             "{} of {} entries are in one list of {}: the lists were trained on other data, or on \
              too little, or many rows are alike",
@@ -55,4 +95,10 @@ pub fn name_cause(finding: &Finding) -> String {
             "rows were deleted or updated faster than vacuum took them out of the index".into()
         }
     }
+}
+
+/// Where the example of a sink's rows is.
+pub(super) fn ctid(sink: &Value) -> String {
+    let row = &sink["example_row"];
+    format!("({},{})", row[0], row[1])
 }

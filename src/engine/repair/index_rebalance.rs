@@ -33,6 +33,7 @@ impl RepairStrategy for IndexRebalanceStrategy {
                     | IndexIssue::OrphanNodes { .. }
                     | IndexIssue::PoorConnectivity { .. }
                     | IndexIssue::DanglingEdges { .. }
+                    | IndexIssue::DeadEntryPoint { .. }
                     | IndexIssue::InvalidIndex { twin: None, .. }
             )
         )

@@ -10,6 +10,7 @@ mod bitmap;
 mod chunked;
 mod examination;
 pub mod finding;
+mod frequent;
 pub mod heap;
 pub mod hnsw;
 pub mod inspection;

@@ -69,6 +69,9 @@ fn graph_unmended(issue: &IndexIssue, new: &HnswFigures) -> Option<String> {
             (new.orphans_with_rows as f64 >= allowed)
                 .then(|| format!("{} orphans remain", new.orphans_with_rows))
         }
+        IndexIssue::DeadEntryPoint { .. } => (new.live_elements > 0
+            && new.entry_point_quality == 0.0)
+            .then(|| "the entry point is still missing".into()),
         IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
             .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
         _ => None,

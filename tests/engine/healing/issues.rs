@@ -5,23 +5,7 @@ use ruvector_dag_healing_engine::repair::strategy::registry;
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 use ruvector_dag_healing_engine::vector_index::ivfflat::IvfflatFigures;
 
-use super::{healthy, index};
-
-fn look(change: impl Fn(&mut HnswFigures)) -> IndexHealthCheck {
-    let mut figures = healthy(10_000);
-    change(&mut figures);
-    IndexHealthCheck {
-        hnsw: Some(figures),
-        ..IndexHealthCheck::new(index("i"), 0)
-    }
-}
-
-fn codes(look: &IndexHealthCheck) -> Vec<&'static str> {
-    findings(look)
-        .iter()
-        .map(|finding| finding.issue.code())
-        .collect()
-}
+use super::{codes, healthy, index, look};
 
 #[test]
 fn a_healthy_index_has_no_issue() {
@@ -74,6 +58,7 @@ fn lists(days: i64, change: impl Fn(&mut IvfflatFigures)) -> IndexHealthCheck {
         mean_displacement: 0.1,
         max_displacement: 0.2,
         recommended_lists: 20,
+        untrained_lists: 0,
         sampled: false,
         dimensions: 3,
     };

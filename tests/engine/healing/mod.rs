@@ -1,5 +1,7 @@
 //! The loop without a server: a world in memory with a clock of its own.
 
+// What an index is born with.
+mod born;
 // Detect → file → repair → settle, cycle after cycle.
 mod cycle;
 // What speaks against starting a repair.
@@ -19,7 +21,8 @@ mod validation;
 // The world in memory.
 mod world;
 
-use ruvector_dag_healing_engine::model::{IndexInfo, IndexIssue, Issue};
+use ruvector_dag_healing_engine::detection::index_health::findings;
+use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, IndexIssue, Issue};
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 
 /// Figures of a healthy index of this many elements.
@@ -46,6 +49,9 @@ fn healthy(elements: u64) -> HnswFigures {
         m: 16,
         ef_construction: 64,
         dimensions: 384,
+        entry_level: Some(0),
+        duplicate_sink: None,
+        origin: None,
     }
 }
 
@@ -57,6 +63,7 @@ fn index(name: &str) -> IndexInfo {
         table_name: "public.documents".into(),
         definition: format!("CREATE INDEX {name} ON public.documents USING hnsw (embedding)"),
         access_method: "hnsw".into(),
+        key: "embedding".into(),
         relfilenode: 1,
         valid: true,
         under_construction: false,
@@ -73,4 +80,22 @@ fn index(name: &str) -> IndexInfo {
 fn fragmentation(level: f32) -> Issue {
     let index = "i".into();
     Issue::Index(IndexIssue::Fragmentation { index, level })
+}
+
+/// A look at an index of 10,000 elements, healthy but for `change`.
+fn look(change: impl Fn(&mut HnswFigures)) -> IndexHealthCheck {
+    let mut figures = healthy(10_000);
+    change(&mut figures);
+    IndexHealthCheck {
+        hnsw: Some(figures),
+        ..IndexHealthCheck::new(index("i"), 0)
+    }
+}
+
+/// The types of its issues.
+fn codes(look: &IndexHealthCheck) -> Vec<&'static str> {
+    findings(look)
+        .iter()
+        .map(|finding| finding.issue.code())
+        .collect()
 }

@@ -42,6 +42,9 @@ fn an_empty_index_is_healthy() {
             m: 16,
             ef_construction: 64,
             dimensions: 3,
+            entry_level: None,
+            duplicate_sink: None,
+            origin: None,
         }
     );
 }

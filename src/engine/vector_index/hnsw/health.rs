@@ -6,10 +6,12 @@ use super::graph::{Full, Graph, bytes_per_element};
 use super::judge::Verdict;
 use super::layout::{Element, Links, Meta, Page, Tid};
 use super::nodes::Node;
+use super::origin::Origin;
 use super::pages::{judge_entry, judge_from_pages};
 use super::read_meta;
 use super::recheck::judge_twice;
 use super::scan::{Visitor, scan};
+use super::sink::{self, DuplicateSink};
 use super::slots::MAX_BLOCKS;
 use super::tally::Tally;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
@@ -68,6 +70,15 @@ pub struct HnswFigures {
     pub ef_construction: u16,
     /// Dimensions of the indexed column.
     pub dimensions: u32,
+    /// The level of the entry point; none when it is missing or deleted.
+    #[serde(default)]
+    pub entry_level: Option<u8>,
+    /// The value that most links lead to, if any stands in many elements.
+    #[serde(default)]
+    pub duplicate_sink: Option<DuplicateSink>,
+    /// How what cannot be reached differs from what can.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// What an inspection found.
@@ -78,6 +89,12 @@ pub struct HnswReport {
     /// Rows of live elements, reachable or not, drawn at random: each row of the index is as
     /// likely to be among them as any other.
     pub sampled_rows: Vec<HeapTid>,
+    /// Elements with rows drawn at random from those that no search can reach.
+    pub unreachable: Vec<Tid>,
+    /// The same of the others, if any cannot be reached.
+    pub reached: Vec<Tid>,
+    /// What stands for the values that many elements have, those of most first.
+    pub frequent: Vec<u64>,
     /// What the figures do not say, in words.
     pub notices: Vec<String>,
 }
@@ -120,6 +137,9 @@ pub fn inspect(
             sampled: !exact,
             ..figures(u64::from(blocks), &meta, &tally, &verdict)
         },
+        unreachable: verdict.unreachable,
+        reached: verdict.reached,
+        frequent: tally.values.keys(sink::MIN_ELEMENTS, sink::MAX_VALUES),
         sampled_rows: tally.rows.into_items(),
         notices,
     })
@@ -203,6 +223,9 @@ fn figures(pages: u64, meta: &Meta, tally: &Tally, verdict: &Verdict) -> HnswFig
         m: meta.m,
         ef_construction: meta.ef_construction,
         dimensions: meta.dimensions,
+        entry_level: verdict.entry.map(|entry| entry.level),
+        duplicate_sink: None,
+        origin: None,
     }
 }
 

@@ -5,9 +5,11 @@
 
 use super::graph::Graph;
 use super::layout::Tid;
+use super::origin::COMPARED;
 use super::reach::{Pulse, Reach, reach};
 use crate::vector_index::ReadError;
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::sample::Reservoir;
 
 /// The faulty elements of a judgement, by slot.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,9 @@ pub(crate) struct Verdict {
     pub(crate) entry: Option<EntryLayer>,
     /// The highest layer a live element is on.
     pub(crate) highest: Option<u8>,
+    /// Elements with rows drawn at random from those that cannot be reached, and from the others.
+    pub(crate) unreachable: Vec<Tid>,
+    pub(crate) reached: Vec<Tid>,
 }
 
 /// The highest layer of the entry point.
@@ -89,6 +94,25 @@ impl Verdict {
             self.zero_in_degree += u64::from(stood);
             self.doubts += u64::from(!stood);
         }
+    }
+
+    /// Draws elements of either side, so that their values can be compared.
+    pub(crate) fn draw(&mut self, graph: &Graph, missed: &Bitmap) {
+        if self.orphans_with_rows == 0 {
+            return;
+        }
+        let mut sides = [0, 1].map(|seed| Reservoir::new(COMPARED, seed));
+        for slot in graph.live.iter() {
+            if graph.counted.contains(slot) && graph.rows.contains(slot) {
+                sides[usize::from(missed.contains(slot))].offer(slot);
+            }
+        }
+        let [reached, unreachable] = sides.map(|side| {
+            let slots = side.into_items().into_iter();
+            slots.filter_map(|slot| graph.slots.tid(slot)).collect()
+        });
+        self.reached = reached;
+        self.unreachable = unreachable;
     }
 
     /// Notes the entry point, of whose own layer `reached` elements can be reached.

@@ -9,6 +9,7 @@
 //! | `reach`, `judge`, `recheck`, `dangling` | what is wrong with it, seen twice |
 //! | `pages` | the same where the graph does not fit into memory |
 //! | `health` | the figures |
+//! | `sink`, `origin` | what a graph was born with |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `entries` | the rows and values it has |
 
@@ -21,11 +22,13 @@ mod judge;
 pub mod layout;
 mod lists;
 mod nodes;
+mod origin;
 mod pages;
 mod placement;
 mod reach;
 mod recheck;
 mod scan;
+mod sink;
 mod slots;
 mod tally;
 
@@ -33,6 +36,8 @@ pub use check::check;
 pub use entries::entries;
 pub use graph::bytes_per_element;
 pub use health::{HnswFigures, HnswReport, inspect};
+pub use origin::{Origin, origin};
+pub use sink::{DuplicateSink, duplicate_sink};
 
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::{PageSource, ReadError};

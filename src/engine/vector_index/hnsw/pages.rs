@@ -89,6 +89,7 @@ pub(crate) fn judge_from_pages(
         on_entry_layer = (graph.live.iter().count() - faults.missed.iter().count()) as u64;
     }
     verdict.note_entry(graph, entry, on_entry_layer);
+    verdict.draw(graph, &faults.missed);
     Ok((verdict, ended))
 }
 

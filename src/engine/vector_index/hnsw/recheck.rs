@@ -57,6 +57,7 @@ pub(crate) fn judge_twice(
     if verdict.dangling_edges > 0 {
         verdict.dangling_edges = dangling_edges(source, graph, meta.m, &faults.dangling)?;
     }
+    verdict.draw(graph, &faults.missed);
     Ok(verdict)
 }
 

@@ -128,6 +128,17 @@ impl Slots {
         }
     }
 
+    /// The place of a slot of the first look.
+    pub(crate) fn tid(&self, slot: usize) -> Option<Tid> {
+        let next = self.base.partition_point(|&base| base as usize <= slot);
+        let block = next.checked_sub(1)?;
+        let offset = slot - self.base[block] as usize + 1;
+        Some(Tid {
+            block: u32::try_from(block).ok()?,
+            offset: u16::try_from(offset).ok()?,
+        })
+    }
+
     /// The slots of a block.
     pub(crate) fn on_block(&self, block: u32) -> impl Iterator<Item = usize> + '_ {
         let place = |offset| pack(Tid { block, offset });

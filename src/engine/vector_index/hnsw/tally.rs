@@ -5,7 +5,9 @@
 use super::layout::{Element, Links, MAX_OFFSET, Page, Tid};
 use super::placement::Placement;
 use super::scan::Visitor;
+use super::sink;
 use crate::vector_index::HeapTid;
+use crate::vector_index::frequent::Frequent;
 use crate::vector_index::sample::Reservoir;
 
 /// Counters of one pass over the index.
@@ -30,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) overfull_pages: u64,
     /// The live elements with rows as a fresh build would lay them down.
     pub(crate) placement: Placement,
+    /// Values that stand in many elements.
+    pub(crate) values: Frequent,
     /// Rows drawn at random.
     pub(crate) rows: Reservoir<HeapTid>,
 }
@@ -47,6 +51,7 @@ impl Tally {
             foreign_pages: 0,
             overfull_pages: 0,
             placement: Placement::new(m),
+            values: Frequent::default(),
             rows: Reservoir::new(sample_rows, seed),
         }
     }
@@ -100,6 +105,7 @@ impl Visitor for Tally {
         if rows.len() == 0 {
             self.ghosts += 1;
         } else {
+            self.values.offer(sink::key(element));
             self.placement.add(element.value_size(), element.level());
         }
         rows.for_each(|row| self.rows.offer(row));

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::drift::{Distortion, Members, bytes_per_list};
 use super::layout::{Meta, entries};
 use super::lists::{each_list, each_page_of_entries};
+use super::untrained::Untrained;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 use crate::vector_index::page::{LINE_POINTER, PAGE_HEADER, RawPage, SPECIAL, max_align};
 use crate::vector_index::sample::Reservoir;
 use crate::vector_index::shape::IndexShape;
+use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, PAGE_SIZE, PageSource, ReadError};
 
 /// Rows for each list that pgvector's documentation recommends, up to a million rows.
@@ -53,6 +55,9 @@ pub struct IvfflatFigures {
     pub max_displacement: f32,
     /// Lists that pgvector's documentation recommends for as many rows.
     pub recommended_lists: u64,
+    /// Lists whose centres were drawn at random, for want of rows to train them on.
+    #[serde(default)]
+    pub untrained_lists: u64,
     /// Whether the figures are an estimate; they never are.
     pub sampled: bool,
     /// Dimensions of the indexed column.
@@ -84,10 +89,16 @@ pub fn inspect(
     let group = (options.memory_limit / bytes_per_list(meta.dimensions)).max(1);
     let group = u32::try_from(group).unwrap_or(u32::MAX);
 
+    let mut untrained = Untrained::default();
     let mut starts = Vec::new();
     let mut list_bytes = 0;
     let list_pages = each_list(source, &mut |_, list| {
         starts.push(list.start);
+        if let Some(center) = &list.center
+            && let Ok(center) = Value::decode(shape.value_type, center)
+        {
+            untrained.offer(shape, &center);
+        }
         list_bytes = list_bytes.max(list.size);
     })?;
     let mut sizes = vec![0_u64; starts.len()];
@@ -152,7 +163,10 @@ pub fn inspect(
         ));
     }
     Ok(IvfflatReport {
-        figures: figures(pages, predicted, &meta, sizes, &distortions),
+        figures: IvfflatFigures {
+            untrained_lists: untrained.count(),
+            ..figures(pages, predicted, &meta, sizes, &distortions)
+        },
         sampled_rows: rows.into_items(),
         notices,
     })
@@ -261,6 +275,7 @@ fn figures(
             ..=MANY_ROWS => (vectors / ROWS_PER_LIST).max(1),
             many => many.isqrt(),
         },
+        untrained_lists: 0,
         sampled: false,
         dimensions: meta.dimensions,
     }

@@ -15,6 +15,7 @@ mod health;
 pub mod layout;
 mod lists;
 mod rows;
+mod untrained;
 
 pub use check::check;
 pub use health::{IvfflatFigures, IvfflatReport, inspect};

@@ -1,0 +1,171 @@
+//! What an index is born with is named, and is not taken for decay.
+
+use postgres::Client;
+use serde_json::Value;
+
+use crate::harness::{Options, Server};
+
+fn server() -> Server {
+    let server = Server::start(
+        Options::new()
+            .setting("ruvector.dag_healing_enabled", "off")
+            .setting("autovacuum", "off")
+            .setting("max_parallel_maintenance_workers", 0),
+    );
+    server.create_database("app", &["vector", "ruvector_dag_healing"]);
+    server
+}
+
+/// A vector of 32 components, each by the expression, in which `i` is the row and `j` the
+/// component.
+fn vector(component: &str) -> String {
+    format!(
+        "(SELECT array_agg(({component})::real)::vector FROM generate_series(1, 32) j WHERE i > 0)"
+    )
+}
+
+fn fill(client: &mut Client, table: &str, rows: u32, value: &str) {
+    let sql = format!(
+        "SELECT setseed(0.4);
+         INSERT INTO {table} (e) SELECT {value} FROM generate_series(1, {rows}) i"
+    );
+    client.batch_execute(&sql).expect("rows");
+}
+
+fn make(client: &mut Client, table: &str, rows: u32, value: &str, index: &str) {
+    let create = format!("CREATE TABLE {table} (e vector(32))");
+    client.batch_execute(&create).expect("a table");
+    fill(client, table, rows, value);
+    let index = format!("CREATE INDEX {table}_i ON {table} USING {index}");
+    client.batch_execute(&index).expect("an index");
+}
+
+/// The figures of a table's index, and the codes of its issues.
+fn health(client: &mut Client, table: &str) -> (Value, Vec<String>) {
+    let sql = format!("SELECT ruvector_dag_health_check('{table}')");
+    let mut health: Value = client.query_one(&sql, &[]).expect("health").get(0);
+    let index = health["indexes"][0].take();
+    let issues = index["issues"].as_array().expect("issues").iter();
+    let code = |id: &Value| {
+        let id = id.as_str().expect("an id");
+        id.rsplit_once('-').expect("an identity").0.to_owned()
+    };
+    let codes = issues.map(code).collect();
+    (index, codes)
+}
+
+/// What is known of the issue: its cause and its impact.
+fn issue(client: &mut Client, code: &str) -> (String, Value) {
+    let sql = "SELECT root_cause, impact FROM ruvector_dag_detected_issues() WHERE issue_type = $1";
+    let row = client.query_one(sql, &[&code]).expect("the issue");
+    (row.get(0), row.get(1))
+}
+
+#[test]
+fn a_value_that_many_rows_share_is_a_sink_with_its_cure() {
+    let server = server();
+    let mut client = server.client("app");
+    let zero = "array_fill(0::real, ARRAY[32])::vector";
+    let value = format!(
+        "CASE WHEN i % 20 = 0 THEN {zero} ELSE {} END",
+        vector("random() - 0.5 + 0 * j")
+    );
+    make(&mut client, "t", 8_000, &value, "hnsw (e vector_l2_ops)");
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, ["duplicate_sink"], "{index:#}");
+    let sink = &index["duplicate_sink"];
+    assert_eq!(
+        (&sink["rows"], &sink["is_zero"]),
+        (&400.into(), &true.into())
+    );
+    let (block, offset) = (&sink["example_row"][0], &sink["example_row"][1]);
+    let example: bool = client
+        .query_one(
+            &format!("SELECT e = {zero} FROM t WHERE ctid = '({block},{offset})'"),
+            &[],
+        )
+        .expect("the example")
+        .get(0);
+    assert!(example);
+
+    let (cause, impact) = issue(&mut client, "duplicate_sink");
+    assert!(cause.contains("400 rows share the zero vector"), "{cause}");
+    let advice = impact["advice"].as_str().expect("advice");
+    client.batch_execute("DROP INDEX t_i").expect("dropped");
+    client.batch_execute(advice).expect("the advice is SQL");
+    let (cured, issues) = health(&mut client, "t");
+    assert_eq!(issues, [] as [String; 0], "{cured:#}");
+    assert_eq!(cured["heap_tids"], 7_600);
+}
+
+#[test]
+fn short_vectors_by_inner_product_are_unreachable_by_nature() {
+    let server = server();
+    let mut client = server.client("app");
+    let value = vector("(random() - 0.5 + 0 * j) * exp(4.1 * (i % 997) / 997.0)");
+    make(&mut client, "t", 8_000, &value, "hnsw (e vector_ip_ops)");
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, ["born_unreachable"], "{index:#}");
+    let (cause, _) = issue(&mut client, "born_unreachable");
+    assert!(cause.contains("inner product"), "{cause}");
+}
+
+#[test]
+fn tight_clusters_leave_elements_out() {
+    let server = server();
+    let mut client = server.client("app");
+    // The centre of row i's cluster, by a hash of cluster and component.
+    let value = vector(
+        "(hashint4((i % 150) * 100 + j) & 65535) / 65536.0 \
+         + 0.02 * (random() + random() + random() - 1.5)",
+    );
+    make(
+        &mut client,
+        "t",
+        8_000,
+        &value,
+        "hnsw (e vector_l2_ops) WITH (m = 4, ef_construction = 16)",
+    );
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, ["born_unreachable"], "{index:#}");
+    let (cause, _) = issue(&mut client, "born_unreachable");
+    assert!(cause.contains("tight clusters"), "{cause}");
+}
+
+#[test]
+fn lists_made_for_no_rows_are_named() {
+    let server = server();
+    let mut client = server.client("app");
+    let value = vector("random() - 0.5 + 0 * j");
+    make(
+        &mut client,
+        "t",
+        10,
+        &value,
+        "ivfflat (e vector_l2_ops) WITH (lists = 64)",
+    );
+    fill(&mut client, "t", 8_000, &value);
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, ["built_empty"], "{index:#}");
+    assert_eq!(index["untrained_lists"], 54);
+    let (_, impact) = issue(&mut client, "built_empty");
+    let advice = impact["advice"].as_str().expect("advice");
+    client.batch_execute(advice).expect("the advice is SQL");
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, [] as [String; 0], "{index:#}");
+    assert_eq!(index["untrained_lists"], 0);
+}
+
+#[test]
+fn sound_indexes_of_even_values_are_born_with_nothing() {
+    let server = server();
+    let mut client = server.client("app");
+    let value = vector("random() + 0 * j");
+    make(&mut client, "t", 4_000, &value, "hnsw (e vector_l2_ops)");
+    let lists = "CREATE INDEX t_l ON t USING ivfflat (e vector_l2_ops) WITH (lists = 50)";
+    client.batch_execute(lists).expect("an index");
+    let (index, issues) = health(&mut client, "t_i");
+    assert_eq!(issues, [] as [String; 0], "{index:#}");
+    let (index, issues) = health(&mut client, "t_l");
+    assert_eq!(issues, [] as [String; 0], "{index:#}");
+}
