@@ -9,13 +9,14 @@ use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::diagnosis::priority;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo};
 use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use serde_json::json;
 
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::{as_owner, require_reading};
-use crate::pg::{catalog, filing, guc, journal, lifecycle};
+use crate::pg::{catalog, filing, guc, journal, lifecycle, probe};
 
 /// Health of one HNSW index.
 #[pg_extern(sql = "")]
@@ -123,6 +124,30 @@ fn ruvector_dag_ivfflat_health(
     ))
 }
 
+/// Rows searched for by their own values where the graph did not fit into memory, every fifth of
+/// them elsewhere; and neighbours asked for.
+const SEARCHED_ROWS: usize = 1_000;
+const NEIGHBORS: u32 = 10;
+
+/// Searches the index for some of its rows, unless its figures speak against it.
+fn search(look: &mut IndexHealthCheck, rows: &[HeapTid], full: bool) {
+    let sampled = look.hnsw.as_ref().is_some_and(|figures| figures.sampled);
+    if !look.may_be_searched() || !(full || sampled) {
+        return;
+    }
+    let every = if sampled { 1 } else { 5 };
+    let rows: Vec<HeapTid> = rows.iter().step_by(every).copied().collect();
+    let (table, index) = (look.index.table_oid, look.index.index_oid);
+    let found = or_raise(probe::compare(
+        table,
+        None,
+        index,
+        &rows,
+        NEIGHBORS as usize,
+    ));
+    look.searched(&found, NEIGHBORS);
+}
+
 fn count(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -157,6 +182,9 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
             "issues": found.iter().map(|f| f.issue_id()).collect::<Vec<_>>(),
             "notices": look.notices,
         });
+        if let (Some(searched), Some(entry)) = (&look.self_query, entry.as_object_mut()) {
+            entry.insert("self_query".into(), json!(searched));
+        }
         for figures in [
             serde_json::to_value(&look.hnsw),
             serde_json::to_value(&look.ivfflat),
@@ -184,7 +212,7 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
 pub(super) fn look_at(index: IndexInfo) -> IndexHealthCheck {
     let mut look = IndexHealthCheck::new(index, lifecycle::now());
     if look.index.valid {
-        read(&mut look);
+        read(&mut look, true);
     }
     let last = or_raise(as_owner(|| journal::last_look(&look.index)));
     look.after(last.as_ref())
@@ -197,21 +225,24 @@ fn figures_of(index: pg_sys::Oid, named: &catalog::Named) -> IndexHealthCheck {
         catalog::require_shape(&info);
     }
     let mut look = IndexHealthCheck::new(info, lifecycle::now());
-    read(&mut look);
+    read(&mut look, false);
     look
 }
 
-fn read(look: &mut IndexHealthCheck) {
+/// `full`: with how the graph is built.
+fn read(look: &mut IndexHealthCheck, full: bool) {
     let name = look.index.index_name.clone();
     let Some(mut pages) = OpenIndex::open(look.index.index_oid, false) else {
         raise(PortError::Gone(format!("index {name}")));
     };
     let options = InspectOptions {
         memory_limit: guc::maintenance_work_mem(),
+        anatomy: full,
+        sample_rows: SEARCHED_ROWS,
         ..InspectOptions::default()
     };
     match look.inspect(&mut pages, &options) {
-        Ok(_) => {}
+        Ok(rows) => search(look, &rows, full),
         Err(InspectError::Read(error)) => raise(PortError::from(error)),
         Err(InspectError::NotSuch { reason }) => raise(
             UserError::new(

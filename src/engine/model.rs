@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
 use crate::vector_index::shape::IndexShape;
+use crate::verification::probe::{Probe, SelfQuery};
 
 /// Microseconds since 1970-01-01 00:00 UTC.
 pub type Timestamp = i64;
@@ -298,6 +299,7 @@ impl IndexHealthCheck {
             index,
             hnsw: None,
             ivfflat: None,
+            self_query: None,
             first_seen: None,
             checked_at,
             notices: Vec::new(),
@@ -309,6 +311,24 @@ impl IndexHealthCheck {
     pub fn hours_known(&self) -> f64 {
         let since = self.first_seen.unwrap_or(self.checked_at);
         self.checked_at.saturating_sub(since).max(0) as f64 / 3_600_000_000.0
+    }
+
+    /// Whether searches can do no harm: nothing was seen that they could stumble over.
+    pub fn may_be_searched(&self) -> bool {
+        let sound = |f: &HnswFigures| f.dangling_edges == 0 && f.live_elements > 0;
+        self.index.valid && self.hnsw.as_ref().is_some_and(sound)
+    }
+
+    /// Takes in searches for rows by their own values, for `k` neighbours each. Where the graph
+    /// did not fit into memory they tell how much of it can be reached.
+    pub fn searched(&mut self, probes: &[Probe], k: u32) {
+        let result = SelfQuery::of(probes, k);
+        if let Some(figures) = self.hnsw.as_mut().filter(|figures| figures.sampled)
+            && result.queries > 0
+        {
+            figures.connectivity_score = result.found as f32 / result.queries as f32;
+        }
+        self.self_query = Some(result);
     }
 
     /// Takes over from the look before when this file was first seen.
@@ -334,6 +354,9 @@ pub struct IndexHealthCheck {
     /// Its figures if it is an IVFFlat index.
     #[serde(default)]
     pub ivfflat: Option<IvfflatFigures>,
+    /// Rows searched for by their own values, where that was asked for.
+    #[serde(default)]
+    pub self_query: Option<SelfQuery>,
     /// When this file of the index was first seen.
     #[serde(default)]
     pub first_seen: Option<Timestamp>,

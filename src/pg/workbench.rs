@@ -96,6 +96,7 @@ impl RepairBench {
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, &never);
         let options = InspectOptions {
             memory_limit: guc::maintenance_work_mem(),
+            anatomy: false,
             sample_rows: PROBES,
             seed: self.id as u64,
         };

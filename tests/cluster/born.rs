@@ -166,6 +166,54 @@ fn sound_indexes_of_even_values_are_born_with_nothing() {
     client.batch_execute(lists).expect("an index");
     let (index, issues) = health(&mut client, "t_i");
     assert_eq!(issues, [] as [String; 0], "{index:#}");
+    let anatomy = &index["anatomy"];
+    let giant = anatomy["giant_component_share"].as_f64();
+    assert!(giant.is_some_and(|share| share > 0.99), "{anatomy:#}");
+    let law = anatomy["layer_law_p"].as_f64();
+    assert!(law.is_some_and(|p| p > 1e-6), "{anatomy:#}");
+    let figure = |key: &str| anatomy[key].as_f64().expect("a figure");
+    let mean = figure("edges") / 4_000.0;
+    assert!(
+        (figure("in_degree_mean") - mean).abs() < 1e-4,
+        "{anatomy:#}"
+    );
     let (index, issues) = health(&mut client, "t_l");
     assert_eq!(issues, [] as [String; 0], "{index:#}");
+}
+
+#[test]
+fn a_graph_too_large_for_memory_is_judged_by_searching_for_its_rows() {
+    let server = server();
+    let mut client = server.client("app");
+    let value = vector("random() + 0 * j");
+    make(&mut client, "t", 8_000, &value, "hnsw (e vector_l2_ops)");
+    let (exact, _) = health(&mut client, "t");
+    assert_eq!(
+        (&exact["sampled"], &exact["self_query"]["queries"]),
+        (&false.into(), &200.into())
+    );
+    let set = "SET maintenance_work_mem = '64kB'";
+    client.batch_execute(set).expect("a setting");
+    let (index, issues) = health(&mut client, "t");
+    assert_eq!(issues, [] as [String; 0], "{index:#}");
+    let searched = &index["self_query"];
+    assert_eq!(
+        (&index["sampled"], &searched["queries"]),
+        (&true.into(), &1_000.into())
+    );
+    let share = |figure: &Value| figure.as_f64().expect("a share");
+    let found = share(&searched["found"]) / 1_000.0;
+    assert!(
+        (share(&index["connectivity_score"]) - found).abs() < 1e-6,
+        "{index:#}"
+    );
+    let (low, high) = (
+        share(&searched["found_low"]),
+        share(&searched["found_high"]),
+    );
+    assert!(
+        low < found && found <= high && high - low < 0.05,
+        "{searched:#}"
+    );
+    assert!(found > 0.9, "{searched:#}");
 }

@@ -88,7 +88,11 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         return found;
     }
     if let Some(figures) = &look.hnsw {
-        for issue in graph_issues(name.clone(), figures, index.shape.as_ref()) {
+        let mut issues = graph_issues(name.clone(), figures, index.shape.as_ref());
+        if issues.is_empty() {
+            issues.extend(wrong_level(&name, figures));
+        }
+        for issue in issues {
             add(issue, json!(figures));
         }
     }
@@ -112,6 +116,17 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         add(IndexIssue::DeadTuples { index: name, share }, evidence);
     }
     found
+}
+
+/// Whether searches start too low. What mends any other fault of the graph mends that as well.
+fn wrong_level(index: &str, figures: &HnswFigures) -> Option<IndexIssue> {
+    let highest = figures.layer_distribution.len().saturating_sub(1) as u8;
+    let entry = figures.entry_level.filter(|&entry| entry < highest)?;
+    Some(IndexIssue::WrongLevel {
+        index: index.to_owned(),
+        entry,
+        highest,
+    })
 }
 
 /// The lists' issues: `hours` since they were trained, at least.
@@ -147,14 +162,6 @@ fn graph_issues(
     if !has_entry {
         issues.push(IndexIssue::DeadEntryPoint {
             index: index.clone(),
-        });
-    }
-    let highest = figures.layer_distribution.len().saturating_sub(1) as u8;
-    if let Some(entry) = figures.entry_level.filter(|&entry| entry < highest) {
-        issues.push(IndexIssue::WrongLevel {
-            index: index.clone(),
-            entry,
-            highest,
         });
     }
     if figures.dangling_edges > 0 {

@@ -7,6 +7,8 @@ use super::ReadError;
 pub struct InspectOptions {
     /// Bytes the graph may take. Past them the pages are read several times instead.
     pub memory_limit: usize,
+    /// Whether to take the figures of how a graph is built, too: several walks over it.
+    pub anatomy: bool,
     /// Rows to draw at random.
     pub sample_rows: usize,
     /// What the draw begins with; the same seed draws the same rows.
@@ -18,6 +20,7 @@ impl Default for InspectOptions {
     fn default() -> Self {
         Self {
             memory_limit: 64 << 20,
+            anatomy: false,
             sample_rows: 0,
             seed: 0,
         }

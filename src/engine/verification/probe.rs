@@ -3,6 +3,9 @@
 //! The truth is not known; the best `k` of what either index returned stands for it. That bounds
 //! both recalls from above by the same amount, so their difference is fair.
 
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{Beta, ContinuousCDF};
+
 use crate::repair::plan::ProbeFigures;
 
 /// A row that a search returned: where it is and how far.
@@ -81,4 +84,39 @@ fn found_itself(probe: &Probe, hits: &[Hit], k: u32) -> f64 {
     f64::from(u8::from(
         all_nearer || hits.iter().any(|hit| hit.row == probe.row),
     ))
+}
+
+/// Rows searched for by their own values, at the session's settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SelfQuery {
+    /// Rows searched for.
+    pub queries: u32,
+    /// Those found, or with all results as near.
+    pub found: u32,
+    /// Share of the rows that a search finds, at least and at most: the exact interval at 95 %
+    /// (Clopper, Pearson, 1934).
+    pub found_low: f32,
+    /// See `found_low`.
+    pub found_high: f32,
+}
+
+impl SelfQuery {
+    /// What searches for `k` neighbours each found in the replacement's place.
+    pub fn of(probes: &[Probe], k: u32) -> Self {
+        let found = probes
+            .iter()
+            .filter(|probe| found_itself(probe, &probe.after, k) > 0.0)
+            .count() as f64;
+        let missed = probes.len() as f64 - found;
+        let bound = |a: f64, b: f64, tail: f64, edge: f64| match Beta::new(a, b) {
+            Ok(beta) => beta.inverse_cdf(tail),
+            Err(_) => edge,
+        };
+        Self {
+            queries: probes.len() as u32,
+            found: found as u32,
+            found_low: bound(found, missed + 1.0, 0.025, 0.0) as f32,
+            found_high: bound(found + 1.0, missed, 0.975, 1.0) as f32,
+        }
+    }
 }

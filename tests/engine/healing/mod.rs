@@ -51,6 +51,7 @@ fn healthy(elements: u64) -> HnswFigures {
         dimensions: 384,
         entry_level: Some(0),
         duplicate_sink: None,
+        anatomy: None,
         origin: None,
     }
 }

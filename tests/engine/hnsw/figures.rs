@@ -44,6 +44,7 @@ fn an_empty_index_is_healthy() {
             dimensions: 3,
             entry_level: None,
             duplicate_sink: None,
+            anatomy: None,
             origin: None,
         }
     );

@@ -14,6 +14,7 @@ fn survives(pages: &[Bytes]) {
     for memory_limit in [64 << 20, LITTLE, 0] {
         let options = InspectOptions {
             memory_limit,
+            anatomy: true,
             sample_rows: 3,
             seed: 1,
         };
@@ -93,7 +94,7 @@ proptest! {
     fn pages_that_change_all_the_time(stages in prop::collection::vec(index(12), 1..5)) {
         let stages: Vec<_> = stages.iter().map(|index| index.build().pages).collect();
         for memory_limit in [64 << 20, LITTLE, 0] {
-            let options = InspectOptions { memory_limit, sample_rows: 0, seed: 1 };
+            let options = InspectOptions { memory_limit, anatomy: true, sample_rows: 0, seed: 1 };
             if let Ok(report) = inspect(&mut Source::changing(stages.clone()), &options) {
                 prop_assert!(report.figures.orphan_count <= report.figures.live_elements);
             }

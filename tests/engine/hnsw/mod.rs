@@ -3,6 +3,8 @@
 //! `model` writes pages and `reference` computes figures, both independently of the engine;
 //! `source` hands the pages out as a server would, quiet or busy.
 
+// How a graph is built, in figures.
+mod anatomy;
 mod busy;
 mod busy_little;
 mod check;

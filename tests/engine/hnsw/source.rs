@@ -99,6 +99,7 @@ impl PageSource for Source {
 pub fn options() -> InspectOptions {
     InspectOptions {
         memory_limit: 64 << 20,
+        anatomy: false,
         sample_rows: 0,
         seed: 1,
     }

@@ -131,6 +131,11 @@ impl Graph {
         self.slots.bytes() + nodes + thin + starts + bitmaps + self.lists.bytes_after_push()
     }
 
+    /// Whether so many bytes more would fit.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.bytes().saturating_add(bytes) <= self.limit
+    }
+
     fn check_room(&self) -> Result<(), Full> {
         let fits = self.bytes() <= self.limit && self.slots.count() < u32::MAX as usize / 2;
         fits.then_some(()).ok_or(Full)

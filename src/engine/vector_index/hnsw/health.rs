@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::anatomy::{self, Anatomy};
 use super::graph::{Full, Graph, bytes_per_element};
 use super::judge::Verdict;
 use super::layout::{Element, Links, Meta, Page, Tid};
 use super::nodes::Node;
 use super::origin::Origin;
 use super::pages::{judge_entry, judge_from_pages};
+use super::reach::Pulse;
 use super::read_meta;
 use super::recheck::judge_twice;
 use super::scan::{Visitor, scan};
@@ -15,7 +17,7 @@ use super::sink::{self, DuplicateSink};
 use super::slots::MAX_BLOCKS;
 use super::tally::Tally;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
-use crate::vector_index::{HeapTid, PageSource};
+use crate::vector_index::{HeapTid, PAGE_SIZE, PageSource};
 
 /// The figures. "Live" is every element that is not flagged deleted; a link is read as
 /// pgvector 0.8 reads it, so one after a hole or in a neighbour tuple of another version is
@@ -76,6 +78,9 @@ pub struct HnswFigures {
     /// The value that most links lead to, if any stands in many elements.
     #[serde(default)]
     pub duplicate_sink: Option<DuplicateSink>,
+    /// How the graph is built, where it was asked for and fits into memory.
+    #[serde(default)]
+    pub anatomy: Option<Anatomy>,
     /// How what cannot be reached differs from what can.
     #[serde(default)]
     pub origin: Option<Origin>,
@@ -132,9 +137,16 @@ pub fn inspect(
     if !exact {
         notices.push(advice(blocks, &meta, &tally, options.memory_limit));
     }
+    let anatomy = match &graph {
+        Ok(graph) if options.anatomy && exact && graph.floor() == 0 => {
+            dissect(source, graph, &meta, &tally, &mut notices)?
+        }
+        _ => None,
+    };
     Ok(HnswReport {
         figures: HnswFigures {
             sampled: !exact,
+            anatomy,
             ..figures(u64::from(blocks), &meta, &tally, &verdict)
         },
         unreachable: verdict.unreachable,
@@ -143,6 +155,33 @@ pub fn inspect(
         sampled_rows: tally.rows.into_items(),
         notices,
     })
+}
+
+/// How a graph is built, if there is room to look.
+fn dissect(
+    source: &mut dyn PageSource,
+    graph: &Graph,
+    meta: &Meta,
+    tally: &Tally,
+    notices: &mut Vec<String>,
+) -> Result<Option<Anatomy>, InspectError> {
+    let bytes = anatomy::bytes_for(graph.slots.count());
+    if !graph.has_room(bytes) {
+        notices.push(format!(
+            "how the graph is built was not looked at: it takes {} kB more of maintenance_work_mem",
+            bytes.div_ceil(1024)
+        ));
+        return Ok(None);
+    }
+    let pages = u64::from(source.block_count()?);
+    let entry = meta.entry.and_then(|tid| graph.find(tid));
+    let found = anatomy::anatomy(graph, meta.m, entry, &mut Pulse::new(source))?;
+    let freed = pages.saturating_sub(tally.placement.pages());
+    Ok(Some(Anatomy {
+        layer_law_p: anatomy::layer_law_p(&tally.levels, meta.m),
+        rebuild_frees_bytes: freed * PAGE_SIZE as u64,
+        ..found
+    }))
 }
 
 /// Counts, and keeps the graph as long as there is room for it.
@@ -225,6 +264,7 @@ fn figures(pages: u64, meta: &Meta, tally: &Tally, verdict: &Verdict) -> HnswFig
         dimensions: meta.dimensions,
         entry_level: verdict.entry.map(|entry| entry.level),
         duplicate_sink: None,
+        anatomy: None,
         origin: None,
     }
 }

@@ -9,10 +9,12 @@
 //! | `reach`, `judge`, `recheck`, `dangling` | what is wrong with it, seen twice |
 //! | `pages` | the same where the graph does not fit into memory |
 //! | `health` | the figures |
+//! | `anatomy` | those of how the graph is built |
 //! | `sink`, `origin` | what a graph was born with |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `entries` | the rows and values it has |
 
+mod anatomy;
 mod check;
 mod dangling;
 mod entries;
@@ -32,6 +34,7 @@ mod sink;
 mod slots;
 mod tally;
 
+pub use anatomy::Anatomy;
 pub use check::check;
 pub use entries::entries;
 pub use graph::bytes_per_element;
