@@ -61,6 +61,7 @@ pub fn shapes() -> impl Iterator<Item = IndexShape> {
 pub fn options() -> [InspectOptions; 2] {
     [64 << 20, 0].map(|memory_limit| InspectOptions {
         memory_limit,
+        anatomy: true,
         sample_rows: 3,
         seed: 1,
     })

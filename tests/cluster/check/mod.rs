@@ -1,5 +1,6 @@
 //! `ruvector_dag_index_check` finds what is wrong with real indexes and nothing else.
 
+mod cut_off;
 mod faults;
 mod pages;
 mod sound;
