@@ -13,6 +13,7 @@ use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use serde_json::json;
 
+use crate::pg::careful::{in_subtransaction, may_be_damage};
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::{as_owner, require_reading};
@@ -138,14 +139,11 @@ fn search(look: &mut IndexHealthCheck, rows: &[HeapTid], full: bool) {
     let every = if sampled { 1 } else { 5 };
     let rows: Vec<HeapTid> = rows.iter().step_by(every).copied().collect();
     let (table, index) = (look.index.table_oid, look.index.index_oid);
-    let found = or_raise(probe::compare(
-        table,
-        None,
-        index,
-        &rows,
-        NEIGHBORS as usize,
-    ));
-    look.searched(&found, NEIGHBORS);
+    let searches = || probe::compare(table, None, index, &rows, NEIGHBORS as usize);
+    match in_subtransaction(may_be_damage, searches) {
+        Ok(found) => look.searched(&or_raise(found), NEIGHBORS),
+        Err(reason) => look.notices.push(format!("searches fail: {reason}")),
+    }
 }
 
 fn count(n: u64) -> i64 {

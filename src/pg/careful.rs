@@ -34,7 +34,7 @@ impl CarefulPages {
         let mut read = 0;
         let mut current = 0;
         let Self { index, batch } = self;
-        let failure = in_subtransaction(|| {
+        let failure = in_subtransaction(is_damage, || {
             for block in blocks.filter(|block| *block < end).take(BATCH) {
                 current = block;
                 batch[read].0 = block;
@@ -75,9 +75,12 @@ impl PageSource for CarefulPages {
     }
 }
 
-/// Runs `work` in a subtransaction. If it fails because of damaged or unreadable data, all it
-/// holds is let go and the reason returned; any other error goes on.
-fn in_subtransaction(work: impl FnOnce()) -> Result<(), String> {
+/// Runs `work` in a subtransaction. If it fails with an error that is `forgiven`, all it holds is
+/// let go and the reason returned; any other error goes on.
+pub fn in_subtransaction<T>(
+    forgiven: fn(PgSqlErrorCode) -> bool,
+    work: impl FnOnce() -> T,
+) -> Result<T, String> {
     // SAFETY: inside a transaction. Memory and resources are switched back to those of before,
     // as PL/pgSQL does for its exception blocks.
     unsafe {
@@ -85,17 +88,14 @@ fn in_subtransaction(work: impl FnOnce()) -> Result<(), String> {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(memory);
-        let done = PgTryBuilder::new(AssertUnwindSafe(|| {
-            work();
-            Ok(())
-        }))
-        .catch_others(|error| match is_damage(&error) {
-            true => Err(classify(&error).to_string()),
-            false => error.rethrow(),
-        })
-        .execute();
+        let done = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+            .catch_others(|error| match code_of(&error).is_some_and(forgiven) {
+                true => Err(classify(&error).to_string()),
+                false => error.rethrow(),
+            })
+            .execute();
         match done {
-            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
             Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
         }
         pg_sys::MemoryContextSwitchTo(memory);
@@ -104,15 +104,38 @@ fn in_subtransaction(work: impl FnOnce()) -> Result<(), String> {
     }
 }
 
-fn is_damage(error: &CaughtError) -> bool {
-    let report = match error {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
-        CaughtError::RustPanic { .. } => return false,
-    };
+fn code_of(error: &CaughtError) -> Option<PgSqlErrorCode> {
+    match error {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+            Some(report.sql_error_code())
+        }
+        CaughtError::RustPanic { .. } => None,
+    }
+}
+
+/// Whether a page could not be read.
+fn is_damage(code: PgSqlErrorCode) -> bool {
     matches!(
-        report.sql_error_code(),
+        code,
         PgSqlErrorCode::ERRCODE_DATA_CORRUPTED
             | PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED
             | PgSqlErrorCode::ERRCODE_IO_ERROR
+    )
+}
+
+/// Whether what was read may have caused it, whatever pgvector makes of damage: neither somebody
+/// who wants the session to stop, nor a want of something.
+pub fn may_be_damage(code: PgSqlErrorCode) -> bool {
+    !matches!(
+        code,
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+            | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES
+            | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
+            | PgSqlErrorCode::ERRCODE_DISK_FULL
+            | PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+            | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+            | PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     )
 }

@@ -1,5 +1,7 @@
 //! Faults planted into the files of real indexes, each found under its name and at its place.
 
+use postgres::error::SqlState;
+
 use crate::harness::{Mode, Options, Server, skip};
 
 use super::pages::{File, Place};
@@ -401,6 +403,17 @@ fn every_planted_fault_is_found_under_its_name() {
     let mut missed = Vec::new();
     for ((fault, _), place) in all().zip(places) {
         let found = breaches(&mut client, &format!("{}_idx", fault.name), fault.heap);
+        let health = client.query(
+            "SELECT ruvector_dag_health_check($1::text::regclass)",
+            &[&format!("{}_idx", fault.name)],
+        );
+        if let Err(error) = health {
+            let damaged = ["XX001", "XX002"].map(SqlState::from_code);
+            let code = error
+                .code()
+                .unwrap_or_else(|| panic!("{}: {error:?}", fault.name));
+            assert!(damaged.contains(code), "{}: {error:?}", fault.name);
+        }
         let wanted = |breach: &&Breach| {
             let at = match place {
                 NOWHERE => breach.block.is_none(),

@@ -134,8 +134,9 @@ pub fn inspect(
             (judge_entry(source, &meta, &tally)?, false)
         }
     };
-    if !exact {
-        notices.push(advice(blocks, &meta, &tally, options.memory_limit));
+    match &graph {
+        Ok(graph) if exact && graph.floor() == 0 => {}
+        _ => notices.push(advice(exact, blocks, &meta, &tally, options.memory_limit)),
     }
     let anatomy = match &graph {
         Ok(graph) if options.anatomy && exact && graph.floor() == 0 => {
@@ -297,17 +298,21 @@ fn share(part: u64, whole: u64) -> f32 {
 const NOT_EXAMINED: &str =
     "orphans, links that lead nowhere and elements without links to them were not looked for";
 
-/// What it would take to examine the index exactly.
-fn advice(blocks: u32, meta: &Meta, tally: &Tally, limit: usize) -> String {
+/// What it would take to examine the index by one reading.
+fn advice(exact: bool, blocks: u32, meta: &Meta, tally: &Tally, limit: usize) -> String {
+    let how = match exact {
+        true => "the pages were read several times",
+        false => "reachability is an estimate",
+    };
     if blocks > MAX_BLOCKS {
-        return "reachability is an estimate: the index is larger than 256 GiB".into();
+        return format!("{how}: the index is larger than 256 GiB");
     }
     // A deleted element takes an empty slot and one of its neighbour tuple.
     let graph =
         tally.live() * bytes_per_element(meta.m) as u64 + (tally.elements - tally.live()) * 24;
     let megabytes = (graph + 4 * u64::from(blocks)).div_ceil(1 << 20) + 1;
     format!(
-        "reachability is an estimate: {live} elements do not fit into {limit} kB; raise maintenance_work_mem to {megabytes} MB",
+        "{how}: {live} elements do not fit into {limit} kB; raise maintenance_work_mem to {megabytes} MB",
         live = tally.live(),
         limit = limit / 1024,
     )
