@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 /// Counts as Misra and Gries do (Finding repeated elements, 1982): of `n` keys shown, each one
 /// that came more than `n` / [`KEYS`](Self::KEYS) times is kept, with a count that is too low
-/// by at most so much. Takes some 100 kB.
+/// by at most so much. Takes some 70 kB. Of a value that a hundredth of the rows have, ten to an element, none is missed.
 #[derive(Debug, Default)]
 pub(crate) struct Frequent(HashMap<u64, u32>);
 
 impl Frequent {
     /// Keys kept.
-    pub(crate) const KEYS: usize = 4_096;
+    pub(crate) const KEYS: usize = 2_048;
 
     /// Shows it the next key of the stream.
     pub(crate) fn offer(&mut self, key: u64) {
