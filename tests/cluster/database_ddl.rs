@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Options, Server, wait_until};
 use crate::workers::{
-    LIMIT, assert_no_complaints, assert_no_complaints_but, healer, load, runs, settled_healer,
+    LIMIT, assert_no_complaints, assert_no_complaints_but, healer, load, more_checks, runs,
+    settled_healer,
 };
 
 /// PostgreSQL waits five seconds for others to leave before it gives up.
@@ -89,6 +90,8 @@ fn commands_that_fail_or_are_denied_leave_the_healer_or_bring_it_back() {
             .expect_err("somebody is connected, or the name is taken");
     }
     drop(guest);
+    // A healer that came between the two was asked to leave again: after two more cycles it has.
+    more_checks(&server, "app", 2);
     let before = settled_healer(&server, "app");
 
     // What is denied is no reason to go.
