@@ -29,7 +29,15 @@ pub struct OpenIndex {
     strategy: pg_sys::BufferAccessStrategy,
     scratch: Box<[u8; PAGE_SIZE]>,
     pages_read: u64,
+    began: Option<LogPosition>,
 }
+
+/// How far the server's log of writes had come; nobody writes to an index without one to it.
+type LogPosition = u64;
+
+/// pgvector's inserts hold this page of an HNSW index locked, shared, from the first to the last
+/// of their writes.
+const UPDATE_LOCK: u32 = 0;
 
 impl OpenIndex {
     /// Opens an index. `None`: it is gone. Waits for a conflicting lock unless `locked` says that
@@ -47,12 +55,44 @@ impl OpenIndex {
                 return None;
             }
             let bulk = pg_sys::BufferAccessStrategyType::BAS_BULKREAD;
-            Some(Self {
+            let mut open = Self {
                 relation,
                 strategy: pg_sys::GetAccessStrategy(bulk),
                 scratch: Box::new([0; PAGE_SIZE]),
                 pages_read: 0,
-            })
+                began: None,
+            };
+            open.began = open.log_position();
+            Some(open)
+        }
+    }
+
+    /// None where writes to the index are not logged here: of an unlogged or temporary one, and
+    /// on a standby.
+    fn log_position(&self) -> Option<LogPosition> {
+        // SAFETY: the relation is open; the position is a value in shared memory.
+        unsafe {
+            let permanent = pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char;
+            let logged = (*(*self.relation).rd_rel).relpersistence == permanent
+                && !pg_sys::RecoveryInProgress();
+            logged.then(|| pg_sys::GetXLogInsertRecPtr())
+        }
+    }
+
+    /// Whether nothing was written since the log stood there, nor is half written now.
+    fn is_still_since(&self, began: Option<LogPosition>) -> bool {
+        if began.is_none() || began != self.log_position() {
+            return false;
+        }
+        // An insert under way holds the lock; nobody is kept waiting but for a moment.
+        // SAFETY: the relation is open; what is granted is given back.
+        unsafe {
+            let mode = pg_sys::ExclusiveLock as i32;
+            let none_inserts = pg_sys::ConditionalLockPage(self.relation, UPDATE_LOCK, mode);
+            if none_inserts {
+                pg_sys::UnlockPage(self.relation, UPDATE_LOCK, mode);
+            }
+            none_inserts && began == self.log_position()
         }
     }
 
@@ -148,6 +188,10 @@ impl PageSource for OpenIndex {
         }
         Ok(())
     }
+
+    fn is_still(&mut self) -> bool {
+        self.is_still_since(self.began)
+    }
 }
 
 /// Blocks read before everything is let go of: 2 MB.
@@ -163,6 +207,8 @@ pub struct BackgroundPages<'a> {
     stop: &'a dyn Fn() -> bool,
     started: Instant,
     bytes: u64,
+    /// Of the first batch.
+    began: Option<LogPosition>,
 }
 
 impl<'a> BackgroundPages<'a> {
@@ -175,6 +221,7 @@ impl<'a> BackgroundPages<'a> {
             stop,
             started: Instant::now(),
             bytes: 0,
+            began: None,
         }
     }
 
@@ -230,20 +277,28 @@ impl PageSource for BackgroundPages<'_> {
     fn read(&mut self, blocks: Blocks, sink: Sink) -> Result<(), ReadError> {
         let mut blocks = blocks.peekable();
         while blocks.peek().is_some() {
-            let read = self.with_index(|open| {
+            let (read, began) = self.with_index(|open| {
                 let end = open.blocks();
                 let mut read = 0;
                 for block in blocks.by_ref().take(BATCH).filter(|block| *block < end) {
                     open.hand_on(block, sink);
                     read += 1;
                 }
-                read
+                (read, open.began)
             })?;
+            if self.bytes == 0 {
+                self.began = began;
+            }
             self.bytes += read * PAGE_SIZE as u64;
             let pages = self.bytes / PAGE_SIZE as u64;
             progress::note(self.index.index_oid, Phase::Index, pages, self.index.blocks);
             self.throttle()?;
         }
         Ok(())
+    }
+
+    fn is_still(&mut self) -> bool {
+        let still = self.with_index(|open| open.is_still_since(self.began));
+        still.unwrap_or(false)
     }
 }

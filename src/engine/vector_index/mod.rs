@@ -42,6 +42,12 @@ pub trait PageSource {
         blocks: &mut dyn Iterator<Item = u32>,
         sink: &mut dyn FnMut(u32, &[u8; PAGE_SIZE]),
     ) -> Result<(), ReadError>;
+
+    /// Whether the index is for certain as it was when reading began, no write to it half done,
+    /// so that all pages read since are of one moment.
+    fn is_still(&mut self) -> bool {
+        false
+    }
 }
 
 /// Why pages could not be had.

@@ -13,7 +13,7 @@ use super::reach::Pulse;
 use super::read_meta;
 use super::recheck::judge_twice;
 use super::scan::{Visitor, scan};
-use super::sink::{self, DuplicateSink};
+use super::sink::DuplicateSink;
 use super::slots::MAX_BLOCKS;
 use super::tally::Tally;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
@@ -116,7 +116,7 @@ pub fn inspect(
     let blocks = source.block_count()?;
     let meta = read_meta(source)?;
     let mut pass = FirstPass {
-        tally: Tally::new(meta.m, options.sample_rows, options.seed),
+        tally: Tally::new(blocks, meta.m, options.sample_rows, options.seed),
         graph: Graph::new(blocks, options.memory_limit),
     };
     scan(source, meta.m, &mut (1..blocks), &mut pass)?;
@@ -152,7 +152,7 @@ pub fn inspect(
         },
         unreachable: verdict.unreachable,
         reached: verdict.reached,
-        frequent: tally.values.keys(sink::MIN_ELEMENTS, sink::MAX_VALUES),
+        frequent: tally.frequent_values(),
         sampled_rows: tally.rows.into_items(),
         notices,
     })

@@ -55,7 +55,7 @@ pub(crate) fn judge_from_pages(
     };
     verdict.count(graph, entry, &search.faults, None);
     verdict.note_entry(graph, entry, on_entry_layer);
-    if verdict.is_suspicious() {
+    if verdict.is_suspicious() && !source.is_still() {
         entry = search.look_again(source, graph, meta.m)?;
         let above = reach(graph, entry, &mut Pulse::new(source))?;
         on_entry_layer = above.on_entry_layer;

@@ -26,7 +26,8 @@ const MAX_LOOKS: u32 = 3;
 /// Judges a graph and looks again at what seems wrong, until nothing new does.
 ///
 /// Each look reads the pages of the elements that cannot be reached, that nothing links to or
-/// whose links dangle, and the pages their links lead to, in ascending order.
+/// whose links dangle, and the pages their links lead to, in ascending order. None is needed
+/// where the index was still.
 pub(crate) fn judge_twice(
     source: &mut dyn PageSource,
     graph: &mut Graph,
@@ -34,7 +35,7 @@ pub(crate) fn judge_twice(
 ) -> Result<Verdict, InspectError> {
     let mut entry = meta.entry;
     let (mut verdict, mut faults) = judge(graph, entry, None, &mut Pulse::new(source))?;
-    let mut suspicious = verdict.is_suspicious();
+    let mut suspicious = verdict.is_suspicious() && !source.is_still();
     for nth in 1..=MAX_LOOKS {
         if !suspicious {
             break;

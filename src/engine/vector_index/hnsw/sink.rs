@@ -67,6 +67,7 @@ pub fn duplicate_sink(
         .found
         .into_iter()
         .map(|(_, crowd)| crowd)
+        .filter(|crowd| crowd.places.len() >= u64::from(MIN_ELEMENTS))
         .max_by_key(|crowd| crowd.edges);
     Ok(most.and_then(|crowd| {
         let row = crowd.example_row?;

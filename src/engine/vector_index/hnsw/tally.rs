@@ -32,16 +32,21 @@ pub(crate) struct Tally {
     pub(crate) overfull_pages: u64,
     /// The live elements with rows as a fresh build would lay them down.
     pub(crate) placement: Placement,
-    /// Values that stand in many elements.
+    /// Values that stand in many elements, of the elements on every `value_step`-th block.
     pub(crate) values: Frequent,
+    value_step: u32,
     /// Rows drawn at random.
     pub(crate) rows: Reservoir<HeapTid>,
 }
 
+/// Blocks on which values are compared, evenly spread; at most twice as many.
+const VALUE_BLOCKS: u32 = 4_096;
+
 impl Tally {
-    /// Nothing counted yet, of an index built with `m`.
-    pub(crate) fn new(m: u16, sample_rows: usize, seed: u64) -> Self {
+    /// Nothing counted yet, of an index of `blocks` blocks built with `m`.
+    pub(crate) fn new(blocks: u32, m: u16, sample_rows: usize, seed: u64) -> Self {
         Self {
+            value_step: (blocks / VALUE_BLOCKS).max(1),
             elements: 0,
             ghosts: 0,
             heap_tids: 0,
@@ -54,6 +59,12 @@ impl Tally {
             values: Frequent::default(),
             rows: Reservoir::new(sample_rows, seed),
         }
+    }
+
+    /// What stands for the values that many elements have, those of most first.
+    pub(crate) fn frequent_values(&self) -> Vec<u64> {
+        let times = (sink::MIN_ELEMENTS / self.value_step).max(2);
+        self.values.keys(times, sink::MAX_VALUES)
     }
 
     /// Live elements.
@@ -94,7 +105,7 @@ impl Visitor for Tally {
         self.overfull_pages += u64::from(page.raw().line_pointers() > MAX_OFFSET);
     }
 
-    fn element(&mut self, _tid: Tid, element: &Element<'_>) {
+    fn element(&mut self, tid: Tid, element: &Element<'_>) {
         self.elements += 1;
         if element.deleted() {
             return;
@@ -105,7 +116,9 @@ impl Visitor for Tally {
         if rows.len() == 0 {
             self.ghosts += 1;
         } else {
-            self.values.offer(sink::key(element));
+            if tid.block.is_multiple_of(self.value_step) {
+                self.values.offer(sink::key(element));
+            }
             self.placement.add(element.value_size(), element.level());
         }
         rows.for_each(|row| self.rows.offer(row));
