@@ -16,7 +16,7 @@ pub mod hnsw;
 pub mod inspection;
 pub mod ivfflat;
 pub mod page;
-mod sample;
+pub(crate) mod sample;
 pub mod shape;
 pub mod table;
 pub mod value;

@@ -2,10 +2,11 @@
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Debug, Clone)]
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -14,7 +15,7 @@ impl SplitMix {
     }
 
     /// A number below `bound`, each as likely as the next (bias below 2⁻⁶⁴ · bound).
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 }
@@ -42,16 +43,21 @@ impl<T> Reservoir<T> {
 
     /// Shows it the next item of the stream.
     pub(crate) fn offer(&mut self, item: T) {
+        self.offer_with(|| item);
+    }
+
+    /// Shows it the next item of the stream, which is made only if it is drawn.
+    pub(crate) fn offer_with(&mut self, item: impl FnOnce() -> T) {
         self.seen += 1;
         if self.items.len() < self.capacity {
-            self.items.push(item);
+            self.items.push(item());
         } else if self.capacity > 0 {
             let at = self.random.below(self.seen);
             if let Some(slot) = usize::try_from(at)
                 .ok()
                 .and_then(|at| self.items.get_mut(at))
             {
-                *slot = item;
+                *slot = item();
             }
         }
     }

@@ -1,0 +1,85 @@
+//! Queries to measure with, drawn from the rows of the table where no others are known.
+//!
+//! Owns the draw. Knows nothing of searches.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::vector_index::sample::{Reservoir, SplitMix};
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::table::RowSource;
+use crate::vector_index::value::Value;
+use crate::vector_index::{HeapTid, ReadError};
+
+/// A row whose value serves as a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampledRow {
+    /// The row, by the head of its chain of updates.
+    pub row: HeapTid,
+    /// What follows the length word of its value.
+    pub value: Vec<u8>,
+}
+
+/// Blocks that show how many rows a block can have, before any is drawn from.
+const PILOT: usize = 16;
+/// Blocks looked at for each row wanted, and besides, before every row is looked at instead.
+const PATIENCE: usize = 16;
+const PATIENCE_BESIDES: usize = 512;
+
+/// Draws `count` different rows that the index should have, as good as uniformly: a block at
+/// random, kept with a probability in proportion to its rows, and one of these. Fewer where
+/// there are not as many. A small table, and one of which few blocks have such rows, is read
+/// whole. Takes the values drawn, and those of one block.
+pub fn sample_rows(
+    table: &mut dyn RowSource,
+    shape: &IndexShape,
+    count: usize,
+    seed: u64,
+) -> Result<Vec<SampledRow>, ReadError> {
+    let blocks = table.block_count()?;
+    let mut random = SplitMix(seed);
+    let mut drawn = Vec::new();
+    let mut seen = HashSet::new();
+    let mut most = 0;
+    if blocks as usize > 4 * count {
+        for nth in 0..PILOT + PATIENCE * count + PATIENCE_BESIDES {
+            if drawn.len() == count {
+                return Ok(drawn);
+            }
+            let block = random.below(u64::from(blocks)) as u32;
+            let (mut rows, of) = draw(table, shape, block..block + 1, 1, random.next())?;
+            let kept = nth >= PILOT && random.below(of.max(most).max(1)) < of;
+            most = most.max(of);
+            drawn.extend(rows.pop().filter(|one| kept && seen.insert(one.row)));
+        }
+    }
+    draw(table, shape, 0..blocks, count, random.next()).map(|(rows, _)| rows)
+}
+
+/// Draws at most `count` rows of some blocks; also tells how many there are.
+fn draw(
+    table: &mut dyn RowSource,
+    shape: &IndexShape,
+    blocks: Range<u32>,
+    count: usize,
+    seed: u64,
+) -> Result<(Vec<SampledRow>, u64), ReadError> {
+    let mut rows = Reservoir::new(count, seed);
+    let mut seen = 0;
+    table.rows(blocks, &mut |row, value| {
+        if shape.normalized && !has_norm(shape, &value()) {
+            return;
+        }
+        seen += 1;
+        rows.offer_with(|| SampledRow {
+            row,
+            value: value(),
+        });
+    })?;
+    Ok((rows.into_items(), seen))
+}
+
+/// Whether a value has a direction; one without is in no index that compares directions.
+fn has_norm(shape: &IndexShape, value: &[u8]) -> bool {
+    Value::decode(shape.value_type, value).is_ok_and(|value| value.norm() > 0.0)
+}
