@@ -56,7 +56,7 @@ fn ruvector_dag_repair(relation: pg_sys::Oid, issue_id: &str, dry_run: bool) -> 
     });
     let id = or_raise(as_owner(history::next_repair_id));
     let asked_by = current_role().to_u32();
-    let request = executor::request(approved.plan(), id, asked_by, guc::ef_search());
+    let request = executor::request(approved.plan(), id, asked_by, guc::number("hnsw.ef_search"));
     start(request);
     answer["repair_id"] = json!(id);
     answer["status"] = json!("queued");

@@ -117,6 +117,50 @@ pub unsafe fn begin_ordered_scan(
     }
 }
 
+/// A memory context below the current one.
+///
+/// # Safety
+/// Its name is static; it is deleted, or goes with its parent.
+pub unsafe fn new_memory_context(name: &'static CStr) -> pg_sys::MemoryContext {
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            name.as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
+/// A value of variable length with these contents, in the current memory context.
+///
+/// # Safety
+/// None but that whoever takes the value takes such contents.
+pub unsafe fn varlena(contents: &[u8]) -> pg_sys::Datum {
+    let size = contents.len() + pg_sys::VARHDRSZ;
+    // SAFETY: so many bytes were just allocated, the length word among them.
+    unsafe {
+        let value = pg_sys::palloc(size).cast::<pg_sys::varlena>();
+        pgrx::set_varsize_4b(value, size as i32);
+        std::ptr::copy_nonoverlapping(
+            contents.as_ptr(),
+            value.cast::<u8>().add(pg_sys::VARHDRSZ),
+            contents.len(),
+        );
+        pg_sys::Datum::from(value)
+    }
+}
+
+/// Buffers that this process has looked at since it began.
+pub fn buffers_touched() -> u64 {
+    // SAFETY: counters of this process.
+    let usage = unsafe { pg_sys::pgBufferUsage };
+    let shared = usage.shared_blks_hit + usage.shared_blks_read;
+    (shared + usage.local_blks_hit + usage.local_blks_read) as u64
+}
+
 /// Runs a portal to its end as a top-level command.
 ///
 /// # Safety

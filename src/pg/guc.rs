@@ -200,14 +200,18 @@ pub fn maintenance_work_mem() -> usize {
 
 /// Sets a setting of this process for its life, or for the transaction where `local`.
 pub fn set(name: &str, value: &str, local: bool) {
-    let (name, value) = (
-        CString::new(name).unwrap_or_default(),
-        CString::new(value).unwrap_or_default(),
-    );
     let action = match local {
         true => pg_sys::GucAction::GUC_ACTION_LOCAL,
         false => pg_sys::GucAction::GUC_ACTION_SET,
     };
+    set_with(name, value, action);
+}
+
+fn set_with(name: &str, value: &str, action: pg_sys::GucAction::Type) {
+    let (name, value) = (
+        CString::new(name).unwrap_or_default(),
+        CString::new(value).unwrap_or_default(),
+    );
     // SAFETY: both strings are NUL-terminated and copied by the call.
     unsafe {
         pg_sys::set_config_option(
@@ -223,12 +227,29 @@ pub fn set(name: &str, value: &str, local: bool) {
     }
 }
 
-/// `hnsw.ef_search` of this session, 0 where pgvector is not loaded.
-pub fn ef_search() -> i32 {
+/// A setting of another extension as a number, 0 where that is not loaded.
+pub fn number<T: std::str::FromStr + Default>(name: &str) -> T {
+    let name = CString::new(name).unwrap_or_default();
     // SAFETY: a missing setting gives null; the text is copied.
-    let text = unsafe {
-        let value = pg_sys::GetConfigOption(c"hnsw.ef_search".as_ptr(), true, false);
-        super::compat::text(value)
-    };
+    let text = unsafe { super::compat::text(pg_sys::GetConfigOption(name.as_ptr(), true, false)) };
     text.parse().unwrap_or_default()
+}
+
+/// A setting that holds until this is ended, or until the (sub)transaction aborts.
+pub struct Nested(i32);
+
+impl Nested {
+    /// Sets it. To be ended before any other that was set before.
+    pub fn set(name: &str, value: &str) -> Self {
+        // SAFETY: opens a level that `end` or the abort closes.
+        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        set_with(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+        Self(level)
+    }
+
+    /// Sets it back.
+    pub fn end(self) {
+        // SAFETY: the level is the innermost one, as `set` asks.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.0) }
+    }
 }

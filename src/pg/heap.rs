@@ -13,7 +13,7 @@ use super::pages::copy_block;
 use super::privilege::as_table_owner;
 use super::rows::Rows;
 use super::shmem::Phase;
-use super::{lifecycle, progress};
+use super::{compat, lifecycle, progress};
 
 /// A table, open under `AccessShareLock` with a snapshot of its own until it is closed.
 pub struct Table {
@@ -67,13 +67,7 @@ impl Table {
             Self {
                 rows,
                 snapshot,
-                memory: pg_sys::AllocSetContextCreateInternal(
-                    pg_sys::CurrentMemoryContext,
-                    c"values of rows".as_ptr(),
-                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-                ),
+                memory: compat::new_memory_context(c"values of rows"),
                 value: Vec::new(),
                 strategy: pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD),
                 page: Box::new([0; PAGE_SIZE]),
@@ -95,6 +89,11 @@ impl Table {
             pg_sys::PopActiveSnapshot();
             pg_sys::UnregisterSnapshot(self.snapshot);
         }
+    }
+
+    /// The table itself, open as long as this is.
+    pub fn relation(&self) -> pg_sys::Relation {
+        self.rows.heap
     }
 
     fn blocks(&self) -> u32 {
