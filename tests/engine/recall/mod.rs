@@ -1,0 +1,7 @@
+//! How recall is measured, watched, compared and tuned; the statistics are held to their promises
+//! by simulation.
+
+// The 95 % interval of a measurement.
+mod interval;
+// Random numbers for the simulations.
+mod random;
