@@ -5,5 +5,7 @@
 mod heartbeat;
 // The 95 % interval of a measurement.
 mod interval;
+// Two indexes compared query by query.
+mod paired;
 // Random numbers for the simulations.
 mod random;
