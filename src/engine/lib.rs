@@ -10,6 +10,7 @@ pub mod detection;
 pub mod diagnosis;
 pub mod model;
 pub mod ports;
+pub mod recall;
 pub mod repair;
 pub mod settings;
 pub mod vector_index;

@@ -10,3 +10,5 @@ mod healing;
 mod table;
 // Figures of IVFFlat indexes.
 mod ivfflat;
+// Recall: measured, watched, compared, tuned.
+mod recall;

@@ -1,0 +1,11 @@
+//! How recall is measured, watched, compared and tuned; the statistics are held to their promises
+//! by simulation.
+
+// The alarm when recall is below its target.
+mod heartbeat;
+// The 95 % interval of a measurement.
+mod interval;
+// Two indexes compared query by query.
+mod paired;
+// Random numbers for the simulations.
+mod random;
