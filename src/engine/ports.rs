@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::cycle::{HealingCycleResult, HealingMetrics};
 use crate::model::{Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp};
 use crate::repair::guards::{Conditions, Refusal};
-use crate::repair::plan::{Approved, Measured, PlanFacts, ProbeFigures, RepairPlan, StepKind};
+use crate::repair::plan::{Approved, Measured, PlanFacts, RepairPlan, StepKind};
 use crate::vector_index::{PageSource, ReadError};
+use crate::verification::probe::Probe;
 
 /// Why the outside did not do what was asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -153,6 +154,15 @@ pub trait Executor {
 pub trait World: Clock + Catalog + Journal + Executor {}
 impl<T: Clock + Catalog + Journal + Executor> World for T {}
 
+/// Answers of the index in place and of its replacement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Searched {
+    /// Row by row.
+    pub probes: Vec<Probe>,
+    /// Whether the index in place answers at all.
+    pub in_place_answers: bool,
+}
+
 /// What a repair worker can do, one step at a time.
 pub trait Workbench {
     /// Commits the intent to take a step.
@@ -162,9 +172,11 @@ pub trait Workbench {
     fn execute(&mut self, step: StepKind) -> Result<(), PortError>;
     /// Figures of the index in place.
     fn measure(&mut self) -> Result<Measured, PortError>;
-    /// Searches both indexes for the same rows: how the one in place answers (nothing where it
-    /// cannot), and figures of the replacement.
-    fn compare(&mut self) -> Result<(Option<ProbeFigures>, Measured), PortError>;
+    /// Takes the figures of the replacement.
+    fn measure_replacement(&mut self) -> Result<Measured, PortError>;
+    /// Searches both indexes for `k` neighbours of `count` rows that were not searched for
+    /// before, drawn at random; fewer where there are no more.
+    fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError>;
     /// Commits figures to the journal.
     fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError>;
     /// Time since the repair began.

@@ -3,8 +3,9 @@
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::verification::probe::{Hit, Probe};
+use ruvector_dag_healing_engine::verification::probe::{Found, Hit, Probe};
 
+use super::compat;
 use super::privilege::as_table_owner;
 use super::search::Searcher;
 
@@ -37,10 +38,10 @@ pub fn compare(
                     row: row_number(row),
                     own_distance: searcher.distance(query, query),
                     before: match &mut old {
-                        Some(old) => hits(old, query, k),
-                        None => Vec::new(),
+                        Some(old) => search(old, query, k),
+                        None => Found::default(),
                     },
-                    after: hits(&mut searcher, query, k),
+                    after: search(&mut searcher, query, k),
                 });
             }
             if let Some(old) = old {
@@ -62,8 +63,9 @@ fn row_number(row: &HeapTid) -> u64 {
 ///
 /// # Safety
 /// Inside a transaction with an active snapshot; `query` is a value of the indexed type.
-unsafe fn hits(searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Vec<Hit> {
+unsafe fn search(searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Found {
     let mut hits = Vec::with_capacity(k);
+    let buffers = compat::buffers_touched();
     // SAFETY: as the caller promises; the slot holds the row that was found.
     unsafe {
         searcher.nearest(query, k, &mut |searcher, row| {
@@ -75,5 +77,8 @@ unsafe fn hits(searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Vec<H
             }
         });
     }
-    hits
+    Found {
+        hits,
+        buffers: compat::buffers_touched() - buffers,
+    }
 }

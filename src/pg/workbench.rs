@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, RepairId};
-use ruvector_dag_healing_engine::ports::{PortError, Workbench};
-use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures, StepKind};
+use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::repair::plan::{Measured, StepKind};
 use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
-use ruvector_dag_healing_engine::verification::probe;
+use ruvector_dag_healing_engine::verification::comparison::MAX_QUERIES;
 use serde_json::Value;
 
 use super::build::{self, Target};
@@ -16,17 +16,18 @@ use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
 use super::{catalog, guc, history, lifecycle, toplevel, world};
 
-/// Rows searched for in the check, and neighbours asked for.
-const PROBES: usize = 64;
-const NEIGHBOURS: u32 = 10;
-
 /// One repair of one index.
 pub struct RepairBench {
     id: RepairId,
     index: IndexInfo,
     /// The index that is not in place.
     spare: Option<u32>,
+    /// Rows of the index in place, in random order; of its replacement where that is not valid.
     sample: Vec<HeapTid>,
+    /// How many of them were searched for.
+    searched: usize,
+    /// Whether the index in place can be searched, as far as it was.
+    answers: bool,
     locks: SessionLocks,
     /// The role that asked for the undo, where there is one.
     pub undone_by: u32,
@@ -44,6 +45,8 @@ impl RepairBench {
             index,
             spare: None,
             sample: Vec::new(),
+            searched: 0,
+            answers: true,
             locks: SessionLocks::default(),
             undone_by: 0,
             announce,
@@ -97,7 +100,7 @@ impl RepairBench {
         let options = InspectOptions {
             memory_limit: guc::maintenance_work_mem(),
             anatomy: false,
-            sample_rows: PROBES,
+            sample_rows: MAX_QUERIES as usize,
             seed: self.id as u64,
         };
         let mut look = IndexHealthCheck::new(index.clone(), lifecycle::now());
@@ -194,31 +197,45 @@ impl Workbench for RepairBench {
         Ok(measured)
     }
 
-    fn compare(&mut self) -> Result<(Option<ProbeFigures>, Measured), PortError> {
-        let spare = self.spare()?;
-        let (mut measured, sample) = self.look(&self.reread(spare)?)?;
-        let old = self.index.valid.then_some(self.index.index_oid);
-        // Rows sampled from the index in place, so that what only one of them finds is seen.
-        let rows = if old.is_some() { &self.sample } else { &sample };
-        let search = |old| {
-            transaction(Snapshot::Active, || {
-                super::probe::compare(self.index.table_oid, old, spare, rows, NEIGHBOURS as usize)
-            })
-        };
-        // A damaged index may raise an error when it is searched: then it answers nothing.
-        let (old, probes) = match search(old) {
-            Err(PortError::Failed(_)) if old.is_some() => (None, search(None)?),
-            probes => (old, probes?),
-        };
-        let (before, after) = probe::figures(&probes, NEIGHBOURS);
-        measured.probe = Some(after);
+    fn measure_replacement(&mut self) -> Result<Measured, PortError> {
+        let (measured, sample) = self.look(&self.reread(self.spare()?)?)?;
+        if !self.index.valid {
+            self.sample = sample;
+        }
         if let Some(figures) = measured.hnsw.as_ref().filter(|f| f.live_elements > 0) {
             let elements = figures.live_elements;
             transaction(Snapshot::Active, || {
                 history::note_build_rate(self.id, elements)
             })?;
         }
-        Ok((old.is_some().then_some(before), measured))
+        Ok(measured)
+    }
+
+    fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError> {
+        let spare = self.spare()?;
+        let end = self.sample.len().min(self.searched + count as usize);
+        // Rows sampled from the index in place, so that what only one of them finds is seen.
+        let rows = &self.sample[self.searched..end];
+        let (table, k) = (self.index.table_oid, k as usize);
+        let search = |old| {
+            transaction(Snapshot::Active, || {
+                super::probe::compare(table, old, spare, rows, k)
+            })
+        };
+        let old = (self.index.valid && self.answers).then_some(self.index.index_oid);
+        let probes = match search(old) {
+            // A damaged index may raise an error when it is searched: then it answers nothing.
+            Err(PortError::Failed(_)) if old.is_some() => {
+                self.answers = false;
+                search(None)?
+            }
+            probes => probes?,
+        };
+        self.searched = end;
+        Ok(Searched {
+            probes,
+            in_place_answers: self.index.valid && self.answers,
+        })
     }
 
     fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::{IndexInfo, Issue, issue_id};
+use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
 
@@ -168,6 +169,12 @@ pub struct ProbeFigures {
     pub k: u32,
     /// Share of the best k known (from either index) that this index returned.
     pub recall: f64,
+    /// At 95 %, at least and at most.
+    #[serde(default)]
+    pub recall_low: f64,
+    /// See `recall_low`.
+    #[serde(default)]
+    pub recall_high: f64,
     /// Share of the rows that found themselves, ties counted.
     pub self_found: f64,
     /// Mean of this index's recall minus the other's, per query, and its standard error.
@@ -175,6 +182,22 @@ pub struct ProbeFigures {
     pub difference: f64,
     /// Standard error of `difference`.
     pub difference_se: f64,
+    /// What the difference shows. None of the index in place, and where that does not answer.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+    /// Buffers that a search looks at, on average.
+    #[serde(default)]
+    pub buffers: f64,
+}
+
+impl ProbeFigures {
+    /// Whether the queries there were did not show which of the two answers better.
+    pub fn is_undecided(&self) -> bool {
+        matches!(
+            self.standing,
+            Some(Standing::Undecided | Standing::UndecidedAtCap)
+        )
+    }
 }
 
 /// Everything measured of one side of a repair.

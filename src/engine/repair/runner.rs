@@ -6,6 +6,7 @@ use super::plan::{Approved, Measured, StepKind};
 use super::strategy::RepairStrategy;
 use crate::ports::{PortError, Workbench};
 use crate::verification::Verdict;
+use crate::verification::comparison::compare;
 
 /// How a repair ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,8 +101,10 @@ impl Run<'_> {
             match step {
                 StepKind::Check => {
                     let started = self.bench.elapsed();
-                    let (probe, after) = self.bench.compare()?;
-                    self.before.probe = probe;
+                    let mut after = self.bench.measure_replacement()?;
+                    let (in_place, replacement) = compare(self.bench)?;
+                    self.before.probe = in_place;
+                    after.probe = Some(replacement).filter(|probe| probe.queries > 0);
                     self.bench.note("before", &to_json(&self.before))?;
                     self.bench.note("after", &to_json(&after))?;
                     let verdict = strategy.validate(issue, &self.before, &after);
@@ -109,7 +112,11 @@ impl Run<'_> {
                     let took = self.bench.elapsed().saturating_sub(started);
                     self.bench.note(
                         "check",
-                        &json!({"verdict": verdict, "ms": took.as_millis() as u64}),
+                        &json!({
+                            "verdict": verdict,
+                            "undecided": replacement.is_undecided(),
+                            "ms": took.as_millis() as u64,
+                        }),
                     )?;
                     if let Verdict::Undo(_) = verdict {
                         self.bench.begin(StepKind::Drop)?;

@@ -62,8 +62,12 @@ impl<T> Reservoir<T> {
         }
     }
 
-    /// The sample, in no order that means anything.
-    pub(crate) fn into_items(self) -> Vec<T> {
+    /// The sample in random order (Fisher and Yates), so that the first of them are a sample, too.
+    pub(crate) fn into_items(mut self) -> Vec<T> {
+        for end in (2..=self.items.len()).rev() {
+            let at = self.random.below(end as u64) as usize;
+            self.items.swap(at, end - 1);
+        }
         self.items
     }
 }

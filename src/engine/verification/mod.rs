@@ -1,5 +1,6 @@
 //! Verification: whether what was done is better than what was there.
 
+pub mod comparison;
 pub mod probe;
 pub mod validation;
 

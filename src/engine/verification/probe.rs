@@ -1,12 +1,10 @@
-//! How well two indexes answer the same searches.
+//! How well two indexes answer one search.
 //!
 //! The truth is not known; the best `k` of what either index returned stands for it. That bounds
 //! both recalls from above by the same amount, so their difference is fair.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
-
-use crate::repair::plan::ProbeFigures;
 
 /// A row that a search returned: where it is and how far.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +15,15 @@ pub struct Hit {
     pub distance: f64,
 }
 
+/// What a search returned, and what that took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The rows.
+    pub hits: Vec<Hit>,
+    /// Buffers looked at, which does not depend on the machine's mood.
+    pub buffers: u64,
+}
+
 /// One row searched for in both indexes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Probe {
@@ -25,65 +32,54 @@ pub struct Probe {
     /// Its distance from itself (not always the smallest: inner product).
     pub own_distance: f64,
     /// What the index in place returned; nothing where it cannot be searched.
-    pub before: Vec<Hit>,
+    pub before: Found,
     /// What the replacement returned.
-    pub after: Vec<Hit>,
+    pub after: Found,
 }
 
 /// Distances that differ by less than this share are ties.
 const TIE: f64 = 1e-6;
 
-/// Figures of the index in place and of the replacement.
-pub fn figures(probes: &[Probe], k: u32) -> (ProbeFigures, ProbeFigures) {
-    let n = probes.len().max(1) as f64;
-    let blank = ProbeFigures {
-        queries: probes.len() as u32,
-        k,
-        ..ProbeFigures::default()
-    };
-    let (mut before, mut after) = (blank, blank);
-    let mut differences = Vec::with_capacity(probes.len());
-    for probe in probes {
-        let (worst, expected) = best_of_both(probe, k as usize);
-        let recall = |hits: &[Hit]| match expected {
+impl Probe {
+    /// Recall of the index in place and of the replacement among the best `k` that either found.
+    pub fn recalls(&self, k: u32) -> (f64, f64) {
+        let (worst, expected) = best_of_both(self, k as usize);
+        let recall = |found: &Found| match expected {
             0 => 1.0,
             _ => {
-                let found = hits.iter().filter(|hit| hit.distance <= worst).count();
-                found.min(expected) as f64 / expected as f64
+                let near = found.hits.iter().filter(|hit| hit.distance <= worst);
+                near.count().min(expected) as f64 / expected as f64
             }
         };
-        let (old, new) = (recall(&probe.before), recall(&probe.after));
-        before.recall += old / n;
-        after.recall += new / n;
-        before.self_found += found_itself(probe, &probe.before, k) / n;
-        after.self_found += found_itself(probe, &probe.after, k) / n;
-        differences.push(new - old);
+        (recall(&self.before), recall(&self.after))
     }
-    let mean = differences.iter().sum::<f64>() / n;
-    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    after.difference = mean;
-    after.difference_se = (variance / n).sqrt();
-    (before, after)
+
+    /// 1 where a search found the row itself, or `k` rows that are as near.
+    pub fn found_itself(&self, found: &Found, k: u32) -> f64 {
+        let as_near = self.own_distance + self.own_distance.abs() * TIE;
+        let hits = &found.hits;
+        let all_nearer = hits.len() >= k as usize && hits.iter().all(|hit| hit.distance <= as_near);
+        f64::from(u8::from(
+            all_nearer || hits.iter().any(|hit| hit.row == self.row),
+        ))
+    }
 }
 
 /// The distance of the k-th best row that either index returned (ties included), and how many
 /// rows that makes, at most k.
 fn best_of_both(probe: &Probe, k: usize) -> (f64, usize) {
-    let mut pool: Vec<Hit> = probe.before.iter().chain(&probe.after).copied().collect();
+    let mut pool: Vec<Hit> = probe
+        .before
+        .hits
+        .iter()
+        .chain(&probe.after.hits)
+        .copied()
+        .collect();
     pool.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row)));
     pool.dedup_by_key(|hit| hit.row);
     pool.truncate(k);
     let worst = pool.last().map_or(0.0, |hit| hit.distance);
     (worst + worst.abs() * TIE, pool.len())
-}
-
-/// 1 where a search for a row found it, or k rows that are as near.
-fn found_itself(probe: &Probe, hits: &[Hit], k: u32) -> f64 {
-    let as_near = probe.own_distance + probe.own_distance.abs() * TIE;
-    let all_nearer = hits.len() >= k as usize && hits.iter().all(|hit| hit.distance <= as_near);
-    f64::from(u8::from(
-        all_nearer || hits.iter().any(|hit| hit.row == probe.row),
-    ))
 }
 
 /// Rows searched for by their own values, at the session's settings.
@@ -105,7 +101,7 @@ impl SelfQuery {
     pub fn of(probes: &[Probe], k: u32) -> Self {
         let found = probes
             .iter()
-            .filter(|probe| found_itself(probe, &probe.after, k) > 0.0)
+            .filter(|probe| probe.found_itself(&probe.after, k) > 0.0)
             .count() as f64;
         let missed = probes.len() as f64 - found;
         let bound = |a: f64, b: f64, tail: f64, edge: f64| match Beta::new(a, b) {

@@ -3,7 +3,8 @@
 use super::Verdict;
 use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
 use crate::model::{IndexIssue, Issue};
-use crate::repair::plan::Measured;
+use crate::recall::paired::{MARGIN, Standing};
+use crate::repair::plan::{Measured, ProbeFigures};
 use crate::vector_index::hnsw::HnswFigures;
 
 /// A rebuilt index is fragmented less than this.
@@ -11,10 +12,8 @@ const VALID_FRAGMENTATION: f32 = 0.3;
 /// Orphans that may remain: this many, or this share of the live elements.
 const VALID_ORPHANS: f64 = 10.0;
 const VALID_ORPHAN_SHARE: f64 = 0.000_01;
-/// Recall may differ by this much before it counts as worse.
-const MARGIN: f64 = 0.005;
-/// Standard normal quantile of a one-sided 95 % bound.
-const Z95: f64 = 1.645;
+/// Buffers that a search may look at, as a multiple of before, where recall is no better for it.
+const VALID_COST: f64 = 1.5;
 
 /// Judges a replacement against the index in place.
 pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
@@ -31,12 +30,8 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     // inner-product graph what cannot be reached may be nobody's nearest.
     match (&after.probe, &before.hnsw, &after.hnsw) {
         (Some(probe), ..) if before.valid && before.probe.is_some() => {
-            let best_case = probe.difference + Z95 * probe.difference_se;
-            if best_case < -MARGIN {
-                return Verdict::Undo(format!(
-                    "recall@{} on {} rows fell by {:.3} (95 % bound {:.3}, {MARGIN} allowed)",
-                    probe.k, probe.queries, -probe.difference, -best_case
-                ));
+            if let Some(reason) = searched_worse(before.probe.as_ref(), probe) {
+                return Verdict::Undo(reason);
             }
         }
         (_, Some(old), Some(new)) if before.valid => {
@@ -51,6 +46,27 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         _ => {}
     }
     Verdict::Keep
+}
+
+/// In what searching is worse than before, if it is. What was not shown either way is judged by
+/// the mean.
+fn searched_worse(before: Option<&ProbeFigures>, after: &ProbeFigures) -> Option<String> {
+    let fell = after.standing == Some(Standing::Worse)
+        || (after.is_undecided() && after.difference < -MARGIN);
+    if fell {
+        return Some(format!(
+            "recall@{} on {} rows fell by {:.3} (standard error {:.3}, {MARGIN} allowed)",
+            after.k, after.queries, -after.difference, after.difference_se
+        ));
+    }
+    let costs = before.map_or(0.0, |before| before.buffers);
+    let dearer = costs > 0.0 && after.buffers > costs * VALID_COST;
+    (dearer && after.standing != Some(Standing::Better)).then(|| {
+        format!(
+            "a search looks at {:.0} buffers instead of {costs:.0} and finds no more",
+            after.buffers
+        )
+    })
 }
 
 /// What a rebuilt graph was to be rid of and is not.

@@ -2,6 +2,8 @@
 
 // What an index is born with.
 mod born;
+// A replacement compared with the index in place, query by query.
+mod comparison;
 // Detect → file → repair → settle, cycle after cycle.
 mod cycle;
 // What speaks against starting a repair.

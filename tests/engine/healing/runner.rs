@@ -1,11 +1,9 @@
 use std::time::Duration;
 
-use ruvector_dag_healing_engine::ports::{PortError, Workbench};
+use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::guards::{Conditions, approve_on_request};
 use ruvector_dag_healing_engine::repair::index_rebalance::IndexRebalanceStrategy;
-use ruvector_dag_healing_engine::repair::plan::{
-    Approved, Measured, PlanFacts, ProbeFigures, StepKind,
-};
+use ruvector_dag_healing_engine::repair::plan::{Approved, Measured, PlanFacts, StepKind};
 use ruvector_dag_healing_engine::repair::runner::{Ending, Outcome, carry_out};
 use ruvector_dag_healing_engine::repair::strategy::RepairStrategy;
 use serde_json::Value;
@@ -38,20 +36,21 @@ impl Workbench for Bench {
         unreachable!("a rebuild is compared")
     }
 
-    fn compare(&mut self) -> Result<(Option<ProbeFigures>, Measured), PortError> {
+    fn measure_replacement(&mut self) -> Result<Measured, PortError> {
         if self.fails_at == Some(StepKind::Check) {
             return Err(PortError::Stopped("asked to".into()));
         }
         self.log.push("check".into());
         let mut hnsw = healthy(5_000);
         hnsw.fragmentation = self.fragmentation_after;
-        Ok((
-            None,
-            Measured {
-                hnsw: Some(hnsw),
-                ..Measured::default()
-            },
-        ))
+        Ok(Measured {
+            hnsw: Some(hnsw),
+            ..Measured::default()
+        })
+    }
+
+    fn search_both(&mut self, _count: u32, _k: u32) -> Result<Searched, PortError> {
+        Ok(Searched::default())
     }
 
     fn note(&mut self, _key: &str, _value: &Value) -> Result<(), PortError> {

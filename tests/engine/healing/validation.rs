@@ -1,4 +1,5 @@
 use ruvector_dag_healing_engine::model::{IndexIssue, Issue};
+use ruvector_dag_healing_engine::recall::paired::Standing;
 use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures};
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 use ruvector_dag_healing_engine::verification::Verdict;
@@ -20,12 +21,13 @@ fn old() -> Measured {
     measured(true, |f| f.fragmentation = 0.8)
 }
 
-fn probed(measured: Measured, difference: f64, difference_se: f64) -> Measured {
+fn probed(measured: Measured, difference: f64, standing: Option<Standing>) -> Measured {
     let probe = ProbeFigures {
         queries: 64,
         k: 10,
         difference,
-        difference_se,
+        standing,
+        buffers: 100.0,
         ..ProbeFigures::default()
     };
     Measured {
@@ -111,28 +113,43 @@ fn nothing_else_may_get_worse() {
 }
 
 #[test]
-fn recall_is_judged_by_its_confidence_bound() {
+fn recall_is_judged_by_what_was_shown_and_else_by_the_mean() {
     let issue = fragmentation(0.8);
-    let before = probed(old(), 0.0, 0.0);
-    let with = |difference, se| {
-        undone(
-            &issue,
-            &before,
-            &probed(measured(false, |_| {}), difference, se),
-        )
+    let before = probed(old(), 0.0, None);
+    let with = |difference, standing| {
+        let after = probed(measured(false, |_| {}), difference, Some(standing));
+        undone(&issue, &before, &after)
     };
-    // Chance differences of equal builds are kept, shown losses are not.
-    assert_eq!(with(-0.01, 0.005), "kept");
-    assert!(with(-0.03, 0.005).contains("recall@10"));
-    assert_eq!(with(0.03, 0.005), "kept");
+    assert_eq!(with(-0.01, Standing::NotWorse), "kept");
+    assert!(with(-0.03, Standing::Worse).contains("recall@10"));
+    assert_eq!(with(0.03, Standing::Better), "kept");
+    for undecided in [Standing::Undecided, Standing::UndecidedAtCap] {
+        assert_eq!(with(-0.004, undecided), "kept");
+        assert!(with(-0.006, undecided).contains("fell by 0.006"));
+    }
+}
+
+#[test]
+fn what_finds_no_more_must_not_cost_much_more() {
+    let issue = fragmentation(0.8);
+    let before = probed(old(), 0.0, None);
+    let with = |buffers, standing| {
+        let mut after = probed(measured(false, |_| {}), 0.0, Some(standing));
+        after.probe.as_mut().expect("figures").buffers = buffers;
+        undone(&issue, &before, &after)
+    };
+    assert_eq!(with(149.0, Standing::NotWorse), "kept");
+    assert!(with(151.0, Standing::NotWorse).contains("151 buffers instead of 100"));
+    assert_eq!(with(151.0, Standing::Better), "kept");
 }
 
 #[test]
 fn where_searches_answer_as_well_reachability_is_a_symptom() {
     let issue = fragmentation(0.8);
-    let before = probed(old(), 0.0, 0.0);
+    let before = probed(old(), 0.0, None);
     let after = measured(false, |f| f.connectivity_score = 0.7);
-    assert_eq!(undone(&issue, &before, &probed(after, 0.0, 0.0)), "kept");
+    let after = probed(after, 0.0, Some(Standing::NotWorse));
+    assert_eq!(undone(&issue, &before, &after), "kept");
 }
 
 #[test]
