@@ -1,0 +1,211 @@
+//! Measuring the recall of an index: searches compared with the exact answer, in one snapshot.
+//!
+//! Owns the comparison. Knows nothing of where queries come from (`queries`), nor of how an
+//! index is searched: that is handed in as [`Searching`].
+
+use serde::{Deserialize, Serialize};
+
+use super::exact::{Exact, Neighbours, Query, distance};
+use super::interval::{QueryHits, RecallEstimate};
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::table::RowSource;
+use crate::vector_index::value::Value;
+use crate::vector_index::{HeapTid, ReadError};
+
+/// An index that can be searched, in the snapshot in which its table is read.
+pub trait Searching {
+    /// What says how much of the index a search looks at, as it is in force: `hnsw.ef_search`
+    /// or `ivfflat.probes`.
+    fn effort(&self) -> u32;
+    /// Sets it for the searches to come.
+    fn set_effort(&mut self, effort: u32);
+    /// The `k` nearest rows that the index finds for a query, nearest first, by the heads of
+    /// their chains of updates.
+    fn search(&mut self, query: &[u8], k: usize) -> Result<Answer, ReadError>;
+}
+
+/// What a search returned, and what that took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// The rows.
+    pub rows: Vec<HeapTid>,
+    /// Milliseconds.
+    pub ms: f64,
+    /// Buffers looked at.
+    pub buffers: u64,
+}
+
+/// A query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What follows the length word of its value.
+    pub value: Vec<u8>,
+    /// The row it was taken from, which is not to count as its own neighbour.
+    pub own_row: Option<HeapTid>,
+}
+
+/// Where queries come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuerySource {
+    /// Statements used them.
+    Captured,
+    /// They are values of rows.
+    SampledRows,
+}
+
+impl QuerySource {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Captured => "captured queries",
+            Self::SampledRows => "sampled rows",
+        }
+    }
+}
+
+/// The exact answers to some queries.
+#[derive(Debug)]
+pub struct Truth {
+    shape: IndexShape,
+    asked: Vec<Asked>,
+    neighbours: Vec<Neighbours>,
+    k: u32,
+}
+
+impl Truth {
+    /// Seeks the `k` nearest rows of each query, in one pass over the table.
+    pub fn seek(
+        table: &mut dyn RowSource,
+        shape: &IndexShape,
+        asked: Vec<Asked>,
+        k: u32,
+    ) -> Result<Self, ReadError> {
+        let mut queries = Vec::with_capacity(asked.len());
+        let mut usable = Vec::with_capacity(asked.len());
+        for one in &asked {
+            if let Ok(value) = Value::decode(shape.value_type, &one.value) {
+                usable.push(one.clone());
+                queries.push(Query {
+                    value,
+                    own_row: one.own_row,
+                });
+            }
+        }
+        let mut exact = Exact::new(shape.metric, shape.value_type, k, &queries);
+        let blocks = table.block_count()?;
+        table.rows(0..blocks, &mut |row, value| {
+            let value = value();
+            let value = Value::decode(shape.value_type, &value).ok();
+            exact.offer(row, value.as_ref());
+        })?;
+        Ok(Self {
+            shape: shape.clone(),
+            asked: usable,
+            neighbours: exact.finish(),
+            k,
+        })
+    }
+
+    /// How many queries there are.
+    pub fn len(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Neighbours asked for.
+    pub fn k(&self) -> u32 {
+        self.k
+    }
+
+    /// Has the index answer every query at an effort, and compares. `beam`: the effort is the
+    /// breadth of a search, in which a row searched for by its own value takes up one place.
+    pub fn ask(
+        &self,
+        index: &mut dyn Searching,
+        table: &mut dyn RowSource,
+        effort: u32,
+        beam: bool,
+    ) -> Result<Answers, ReadError> {
+        let mut answers = Answers::default();
+        let mut set = None;
+        for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
+            let own = u32::from(asked.own_row.is_some());
+            let wanted = effort + if beam { own } else { 0 };
+            if set.replace(wanted) != Some(wanted) {
+                index.set_effort(wanted);
+            }
+            let mut answer = index.search(&asked.value, (self.k + own) as usize)?;
+            answer.rows.retain(|row| Some(*row) != asked.own_row);
+            answer.rows.truncate(self.k as usize);
+            answers.hits.push(self.hits(asked, neighbours, &answer.rows, table)?);
+            answers.ms.push(answer.ms);
+            answers.buffers += answer.buffers;
+        }
+        Ok(answers)
+    }
+
+    /// How many true neighbours are among `found`.
+    fn hits(
+        &self,
+        asked: &Asked,
+        neighbours: &Neighbours,
+        found: &[HeapTid],
+        table: &mut dyn RowSource,
+    ) -> Result<QueryHits, ReadError> {
+        let mut distances = Vec::with_capacity(found.len());
+        for &row in found {
+            let known = neighbours.as_near().iter().find(|near| near.row == row);
+            let distance = match known {
+                Some(near) => Some(near.distance),
+                None => self.distance_of(asked, row, table)?,
+            };
+            distances.extend(distance);
+        }
+        Ok(neighbours.hits(distances))
+    }
+
+    fn distance_of(
+        &self,
+        asked: &Asked,
+        row: HeapTid,
+        table: &mut dyn RowSource,
+    ) -> Result<Option<f64>, ReadError> {
+        let decode = |bytes| Value::decode(self.shape.value_type, bytes).ok();
+        let value = table.value(row)?.and_then(decode);
+        let query = decode(&asked.value);
+        Ok(query
+            .zip(value)
+            .and_then(|(query, value)| distance(self.shape.metric, &query, &value)))
+    }
+}
+
+/// The answers of an index to all queries at one effort.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answers {
+    /// Query by query.
+    pub hits: Vec<QueryHits>,
+    /// Milliseconds, query by query.
+    pub ms: Vec<f64>,
+    /// Buffers looked at, together.
+    pub buffers: u64,
+}
+
+impl Answers {
+    /// Recall with its interval.
+    pub fn estimate(&self, k: u32) -> RecallEstimate {
+        RecallEstimate::of(&self.hits, k)
+    }
+
+    /// A quantile of the times, 0 … 1, in milliseconds; 0 without queries.
+    pub fn ms_quantile(&self, q: f64) -> f64 {
+        let mut ms = self.ms.clone();
+        ms.sort_by(f64::total_cmp);
+        let at = (q * ms.len().saturating_sub(1) as f64).round() as usize;
+        ms.get(at).copied().unwrap_or(0.0)
+    }
+}
