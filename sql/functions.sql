@@ -95,6 +95,16 @@ CREATE FUNCTION ruvector_dag_index_check(index regclass, heap boolean DEFAULT fa
     RETURNS TABLE (severity text, check_name text, block bigint, item integer, message text)
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_index_check_wrapper';
 
+-- What ruvector_dag_recall returns.
+CREATE TYPE ruvector_dag_healing.measured_recall AS
+    (recall double precision, ci_low double precision, ci_high double precision, queries integer,
+     k integer, source text, p50_ms double precision, p99_ms double precision);
+
+CREATE FUNCTION ruvector_dag_recall(index regclass, k integer DEFAULT 10,
+                                    queries integer DEFAULT 200)
+    RETURNS SETOF ruvector_dag_healing.measured_recall
+    VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_recall_wrapper';
+
 CREATE FUNCTION ruvector_dag_rollback(repair_id bigint) RETURNS jsonb
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_rollback_wrapper';
 

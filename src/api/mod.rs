@@ -4,4 +4,5 @@
 mod acting;
 mod check;
 mod health;
+mod recall;
 mod status;

@@ -1,16 +1,96 @@
-//! Searches of an index in the snapshot in which its table is read, for measuring recall.
+//! Recall measured on real indexes: searches in the snapshot in which their table is read.
 
 use std::time::Instant;
 
 use pgrx::pg_sys;
-use ruvector_dag_healing_engine::recall::measure::{Answer, Searching};
+use ruvector_dag_healing_engine::model::IndexInfo;
+use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::recall::measure::{
+    Answer, Answers, Asked, QuerySource, Searching, Truth,
+};
+use ruvector_dag_healing_engine::recall::queries::sample_rows;
 use ruvector_dag_healing_engine::vector_index::ReadError;
+use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 
-use super::compat;
 use super::guc::{self, Nested};
-use super::heap::Table;
-use super::lifecycle;
+use super::heap::{Table, with_table};
 use super::search::Searcher;
+use super::{compat, lifecycle};
+
+/// An index whose recall can be measured.
+pub struct Target {
+    /// What the catalog says of it.
+    pub info: IndexInfo,
+    /// How it compares values.
+    pub shape: IndexShape,
+}
+
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Neighbours.
+    pub k: u32,
+    /// Queries.
+    pub queries: u32,
+    /// What the draw of queries begins with.
+    pub seed: u64,
+}
+
+/// What was measured.
+pub struct Measured {
+    /// The answers of the index.
+    pub answers: Answers,
+    /// Where the queries came from.
+    pub source: QuerySource,
+}
+
+/// Measures the recall of an index at the settings in force.
+pub fn recall(target: &Target, wanted: &Wanted) -> Result<Measured, PortError> {
+    with_truth(target, wanted, |truth, source, table, index| {
+        let effort = index.effort();
+        let beam = target.info.access_method == "hnsw";
+        let answers = truth.ask(index, table, effort, beam)?;
+        Ok(Measured { answers, source })
+    })
+}
+
+/// Runs `work` with the exact answers to some queries, their source, the table and the index.
+pub fn with_truth<T>(
+    target: &Target,
+    wanted: &Wanted,
+    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+) -> Result<T, PortError> {
+    let info = &target.info;
+    let done = with_table(info.table_oid, info.index_oid, |table| {
+        let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
+        let (asked, source) = queries(target, wanted, table)?;
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k)?;
+        let done = work(&truth, source, table, &mut index)?;
+        index.close();
+        Ok::<T, ReadError>(done)
+    });
+    match done {
+        Some(done) => Ok(done?),
+        None => Err(PortError::Failed(format!(
+            "the pages of {} are not PostgreSQL's own",
+            info.table_name
+        ))),
+    }
+}
+
+/// The queries to measure with.
+fn queries(
+    target: &Target,
+    wanted: &Wanted,
+    table: &mut Table,
+) -> Result<(Vec<Asked>, QuerySource), ReadError> {
+    let rows = sample_rows(table, &target.shape, wanted.queries as usize, wanted.seed)?;
+    let asked = rows.into_iter().map(|sampled| Asked {
+        value: sampled.value,
+        own_row: Some(sampled.row),
+    });
+    Ok((asked.collect(), QuerySource::SampledRows))
+}
 
 /// The setting that says how much of an index a search looks at, and its largest value.
 pub fn effort_setting(access_method: &str) -> (&'static str, u32) {
@@ -32,7 +112,7 @@ pub struct Searches {
 impl Searches {
     /// Opens an index of an open table. Fails where it has no distance operator.
     pub fn open(table: &Table, index: u32, access_method: &str) -> Result<Self, ReadError> {
-        let broken = |error: ruvector_dag_healing_engine::ports::PortError| ReadError::Unreadable {
+        let broken = |error: PortError| ReadError::Unreadable {
             block: 0,
             reason: error.to_string(),
         };

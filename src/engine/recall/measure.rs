@@ -142,7 +142,9 @@ impl Truth {
             let mut answer = index.search(&asked.value, (self.k + own) as usize)?;
             answer.rows.retain(|row| Some(*row) != asked.own_row);
             answer.rows.truncate(self.k as usize);
-            answers.hits.push(self.hits(asked, neighbours, &answer.rows, table)?);
+            answers
+                .hits
+                .push(self.hits(asked, neighbours, &answer.rows, table)?);
             answers.ms.push(answer.ms);
             answers.buffers += answer.buffers;
         }
