@@ -1,6 +1,8 @@
 //! How recall is measured, watched, compared and tuned; the statistics are held to their promises
 //! by simulation.
 
+// The exact neighbours, against a plain reference.
+mod exact;
 // The alarm when recall is below its target.
 mod heartbeat;
 // The 95 % interval of a measurement.
@@ -9,3 +11,5 @@ mod interval;
 mod paired;
 // Random numbers for the simulations.
 mod random;
+// Values, encoded, and their distances.
+mod values;

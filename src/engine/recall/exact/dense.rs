@@ -18,8 +18,10 @@
 //!
 //! c is the mean of the queries: far from the origin ‖x‖² + ‖q‖² − 2x·q would cancel.
 
+use std::ops::{Range, RangeInclusive};
+
 use super::Offered;
-use super::distance::{dense, floats_into, norm};
+use super::distance::{dense, floats_into, norm, rounding_scale};
 use super::kernel::{Panels, ROWS_AT_ONCE, Sum, reaches};
 use super::nearest::Nearest;
 use crate::vector_index::HeapTid;
@@ -32,7 +34,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 const BLOCK_ROWS: usize = 192;
 /// Squares of norms within which single precision neither overflows nor loses digits. Beyond,
 /// every row passes the sieve.
-const TAME: std::ops::RangeInclusive<f32> = 1e-20..=1e30;
+const TAME: RangeInclusive<f32> = 1e-20..=1e30;
 
 /// Rows in a block.
 fn block_rows(dimensions: usize) -> usize {
@@ -63,12 +65,12 @@ pub(super) struct Dense {
     panels: Panels,
     pivot: Vec<f32>,
     limits: Vec<f32>,
+    /// The block's rows as they are.
     rows: Vec<f32>,
+    /// In the sieve's form, where that is another.
     formed: Vec<f32>,
     /// A(x) of each row.
     rises: Vec<f32>,
-    /// Norm of each row.
-    lengths: Vec<f64>,
     tids: Vec<HeapTid>,
     sums: Vec<f32>,
 }
@@ -85,11 +87,15 @@ impl Dense {
         let pivot = pivot(metric, dimensions, queries);
         let mut formed = flat.clone();
         let mut norms = Vec::with_capacity(queries.len());
-        for query in formed.chunks_exact_mut(dimensions.max(1)) {
+        for nth in 0..queries.len() {
+            let query = &mut formed[nth * dimensions..][..dimensions];
             let own = norm(query);
             match metric {
                 Metric::L2 => query.iter_mut().zip(&pivot).for_each(|(x, c)| *x -= c),
-                Metric::InnerProduct | Metric::Cosine if own > 0.0 => scale(query, 1.0 / own),
+                Metric::InnerProduct | Metric::Cosine if own > 0.0 => {
+                    let direction: Vec<f32> = scaled(query, 1.0 / own).collect();
+                    query.copy_from_slice(&direction);
+                }
                 _ => {}
             }
             norms.push((own, norm(query)));
@@ -104,10 +110,9 @@ impl Dense {
             void: queries.iter().map(Option::is_none).collect(),
             pivot,
             limits: vec![f32::INFINITY; panels.stride()],
-            rows: Vec::with_capacity(rows * dimensions),
-            formed: Vec::with_capacity(rows * dimensions),
+            rows: vec![0.0; rows * dimensions],
+            formed: vec![0.0; rows * dimensions],
             rises: Vec::with_capacity(rows),
-            lengths: Vec::with_capacity(rows),
             tids: Vec::with_capacity(rows),
             sums: vec![0.0; rows * panels.stride()],
             queries: flat,
@@ -125,30 +130,32 @@ impl Dense {
         if value.dimensions() as usize != self.dimensions {
             return Offered::OtherDimensions;
         }
-        let start = self.rows.len();
-        self.rows.resize(start + self.dimensions, 0.0);
-        floats_into(value, &mut self.rows[start..]);
-        match self.form(start) {
-            Ok((rise, length)) => {
+        let place = self.tids.len() * self.dimensions;
+        let place = place..place + self.dimensions;
+        floats_into(value, &mut self.rows[place.clone()]);
+        let arch = self.panels.arch();
+        let formed = arch.dispatch(
+            #[inline(always)]
+            || self.form(place),
+        );
+        match formed {
+            Ok(rise) => {
                 self.rises.push(rise);
-                self.lengths.push(length);
                 self.tids.push(row);
                 if self.tids.len() == block_rows(self.dimensions) {
                     self.flush(nearest);
                 }
                 Offered::Compared
             }
-            Err(left_out) => {
-                self.rows.truncate(start);
-                self.formed.truncate(start);
-                left_out
-            }
+            Err(left_out) => left_out,
         }
     }
 
-    /// Brings the row at `start` into form. Returns its A(x) and its norm, or why it is left out.
-    fn form(&mut self, start: usize) -> Result<(f32, f64), Offered> {
-        let row = &self.rows[start..];
+    /// Brings the row at a place of the block into form. Returns its A(x), or why it is left out.
+    #[inline(always)]
+    fn form(&mut self, place: Range<usize>) -> Result<f32, Offered> {
+        let row = &self.rows[place.clone()];
+        let formed = &mut self.formed[place];
         let own = square(row);
         let tame = TAME.contains(&own);
         if !tame && row.iter().any(|x| !x.is_finite()) {
@@ -162,32 +169,31 @@ impl Dense {
         let (formed, rise) = match self.metric {
             Metric::L2 => {
                 let centred = row.iter().zip(&self.pivot).map(|(x, c)| x - c);
-                self.formed.extend(centred);
-                let formed = square(&self.formed[start..]);
+                formed.iter_mut().zip(centred).for_each(|(y, x)| *y = x);
+                let formed = square(formed);
                 (formed, 0.5 * (1.0 - 2.0 * self.slack) * f64::from(formed))
             }
             Metric::Cosine if norm == 0.0 => return Err(Offered::ZeroNorm),
             Metric::Cosine => {
-                self.formed.extend_from_slice(row);
-                scale(&mut self.formed[start..], 1.0 / norm);
+                let direction = scaled(row, 1.0 / norm);
+                formed.iter_mut().zip(direction).for_each(|(y, x)| *y = x);
                 (1.0, -self.slack)
             }
-            metric => {
-                self.formed.extend_from_slice(row);
-                let product = metric == Metric::InnerProduct;
-                (own, if product { -self.slack * norm } else { 0.0 })
-            }
+            Metric::InnerProduct => (own, -self.slack * norm),
+            _ => (own, 0.0),
         };
-        let rise = if formed <= *TAME.end() {
+        Ok(if formed <= *TAME.end() {
             down(rise)
         } else {
             f32::NEG_INFINITY
-        };
-        Ok((rise, norm))
+        })
     }
 
     /// Looks at the rows gathered.
     pub(super) fn flush(&mut self, nearest: &mut [Nearest]) {
+        if self.tids.is_empty() {
+            return;
+        }
         for (query, nearest) in nearest.iter().enumerate() {
             self.set_limit(query, nearest);
         }
@@ -198,17 +204,17 @@ impl Dense {
         let stride = self.panels.stride();
         let mut sums = std::mem::take(&mut self.sums);
         let used = self.tids.len() * stride;
-        if stride > 0 {
-            self.panels.sums(kind, &self.formed, &mut sums[..used]);
-            for (nth, sums) in sums[..used].chunks_exact(stride).enumerate() {
-                self.sift(nth, sums, nearest);
-            }
+        let rows = match self.metric {
+            Metric::L2 | Metric::Cosine => &self.formed,
+            _ => &self.rows,
+        };
+        let rows = &rows[..self.tids.len() * self.dimensions];
+        self.panels.sums(kind, rows, &mut sums[..used]);
+        for (nth, sums) in sums[..used].chunks_exact(stride).enumerate() {
+            self.sift(nth, sums, nearest);
         }
         self.sums = sums;
-        self.rows.clear();
-        self.formed.clear();
         self.rises.clear();
-        self.lengths.clear();
         self.tids.clear();
     }
 
@@ -218,24 +224,26 @@ impl Dense {
         if !self.panels.any_reaches(sums, rise, &self.limits) {
             return;
         }
-        let tid = self.tids[nth];
+        let (arch, metric, tid) = (self.panels.arch(), self.metric, self.tids[nth]);
+        let row = &self.rows[nth * self.dimensions..][..self.dimensions];
+        let length = match metric {
+            Metric::InnerProduct | Metric::Cosine => norm(row),
+            _ => 0.0,
+        };
         for (query, nearest) in nearest.iter_mut().enumerate() {
-            if reaches(sums[query], rise + self.limits[query]) && !self.void[query] {
-                let row = &self.rows[nth * self.dimensions..][..self.dimensions];
-                let other = &self.queries[query * self.dimensions..][..self.dimensions];
-                let scale = match self.metric {
-                    Metric::InnerProduct => self.norms[query].0 * self.lengths[nth],
-                    Metric::Cosine => 1.0,
-                    _ => 0.0,
-                };
-                let metric = self.metric;
-                let rank = self.panels.dispatch(
-                    #[inline(always)]
-                    || dense(metric, row, other),
-                );
-                if rank.is_some_and(|rank| nearest.offer(tid, rank, scale)) {
-                    self.set_limit(query, nearest);
-                }
+            if !reaches(sums[query], rise + self.limits[query]) || self.void[query] {
+                continue;
+            }
+            let row = &self.rows[nth * self.dimensions..][..self.dimensions];
+            let other = &self.queries[query * self.dimensions..][..self.dimensions];
+            let norms = (length, self.norms[query].0);
+            let rank = arch.dispatch(
+                #[inline(always)]
+                || dense(metric, row, other, norms),
+            );
+            let scale = rounding_scale(metric, norms);
+            if rank.is_some_and(|rank| nearest.offer(tid, rank, scale)) {
+                self.set_limit(query, nearest);
             }
         }
     }
@@ -277,18 +285,21 @@ fn pivot(metric: Metric, dimensions: usize, queries: &[Option<Vec<f32>>]) -> Vec
     pivot
 }
 
-/// Multiplies all components.
-fn scale(components: &mut [f32], by: f64) {
+/// Components times a factor, in two steps where single precision cannot hold it.
+#[inline(always)]
+fn scaled(components: &[f32], by: f64) -> impl Iterator<Item = f32> {
     let rounded = by as f32;
-    if rounded.is_normal() {
-        components.iter_mut().for_each(|x| *x *= rounded);
+    let (first, then) = if rounded.is_normal() {
+        (rounded, 1.0)
     } else {
-        let scaled = |x: f32| (f64::from(x) * by) as f32;
-        components.iter_mut().for_each(|x| *x = scaled(*x));
-    }
+        let halfway = by.sqrt();
+        (halfway as f32, (by / f64::from(halfway as f32)) as f32)
+    };
+    components.iter().map(move |x| x * first * then)
 }
 
 /// ‖x‖², in sums that do not wait for one another.
+#[inline(always)]
 fn square(components: &[f32]) -> f32 {
     let (chunks, rest) = components.as_chunks::<16>();
     let mut sums = [0.0; 16];

@@ -124,7 +124,9 @@ pub(super) fn from_rank(metric: Metric, rank: f64) -> f64 {
 /// The rank of one value seen from another. None where they cannot be compared.
 pub(super) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
     match (a, b) {
-        (Operand::Floats(a), Operand::Floats(b)) if a.len() == b.len() => dense(metric, a, b),
+        (Operand::Floats(a), Operand::Floats(b)) if a.len() == b.len() => {
+            dense(metric, a, b, (norm(a), norm(b)))
+        }
         (Operand::Bits { bits, words }, Operand::Bits { bits: n, words: w }) if bits == n => {
             bitwise(metric, words, w)
         }
@@ -137,18 +139,31 @@ pub(super) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
                 dimensions: n,
                 components: c,
             },
-        ) if dimensions == n => sparse(metric, components, c),
+        ) if dimensions == n => {
+            let norms = (sparse_norm(components), sparse_norm(c));
+            sparse(metric, components, c, norms)
+        }
         _ => None,
     }
 }
 
-/// The rank of floats of the same number of dimensions.
+/// What the rounding of a distance is relative to, besides the distance itself: pgvector sums
+/// products in single precision, and they may cancel. `norms`: of the two values.
+pub(super) fn rounding_scale(metric: Metric, norms: (f64, f64)) -> f64 {
+    match metric {
+        Metric::InnerProduct => norms.0 * norms.1,
+        Metric::Cosine => 1.0,
+        _ => 0.0,
+    }
+}
+
+/// The rank of floats of the same number of dimensions. `norms`: theirs, for the cosine.
 #[inline(always)]
-pub(super) fn dense(metric: Metric, a: &[f32], b: &[f32]) -> Option<f64> {
+pub(super) fn dense(metric: Metric, a: &[f32], b: &[f32], norms: (f64, f64)) -> Option<f64> {
     match metric {
         Metric::L2 => Some(sum(a, b, |x, y| (x - y) * (x - y))),
         Metric::InnerProduct => Some(-sum(a, b, |x, y| x * y)),
-        Metric::Cosine => cosine(sum(a, b, |x, y| x * y), norm(a), norm(b)),
+        Metric::Cosine => cosine(sum(a, b, |x, y| x * y), norms),
         Metric::L1 => Some(sum(a, b, |x, y| (x - y).abs())),
         Metric::Hamming | Metric::Jaccard => None,
     }
@@ -156,9 +171,9 @@ pub(super) fn dense(metric: Metric, a: &[f32], b: &[f32]) -> Option<f64> {
 
 /// 1 − the cosine, as pgvector keeps it within 0 … 2.
 #[inline(always)]
-fn cosine(product: f64, norm: f64, other: f64) -> Option<f64> {
-    let cosine = product / (norm * other);
-    (norm > 0.0 && other > 0.0).then(|| 1.0 - cosine.clamp(-1.0, 1.0))
+fn cosine(product: f64, norms: (f64, f64)) -> Option<f64> {
+    let cosine = product / (norms.0 * norms.1);
+    (norms.0 > 0.0 && norms.1 > 0.0).then(|| 1.0 - cosine.clamp(-1.0, 1.0))
 }
 
 /// Euclidean norm.
@@ -204,12 +219,17 @@ pub(super) fn jaccard(shared: u64, either: u64) -> f64 {
     }
 }
 
-/// The rank of sparse vectors of the same number of dimensions.
-pub(super) fn sparse(metric: Metric, a: &[(u32, f32)], b: &[(u32, f32)]) -> Option<f64> {
+/// The rank of sparse vectors of the same number of dimensions. `norms`: theirs, for the cosine.
+pub(super) fn sparse(
+    metric: Metric,
+    a: &[(u32, f32)],
+    b: &[(u32, f32)],
+    norms: (f64, f64),
+) -> Option<f64> {
     match metric {
         Metric::L2 => Some(merge(a, b, |x, y| (x - y) * (x - y))),
         Metric::InnerProduct => Some(-merge(a, b, |x, y| x * y)),
-        Metric::Cosine => cosine(merge(a, b, |x, y| x * y), sparse_norm(a), sparse_norm(b)),
+        Metric::Cosine => cosine(merge(a, b, |x, y| x * y), norms),
         Metric::L1 => Some(merge(a, b, |x, y| (x - y).abs())),
         Metric::Hamming | Metric::Jaccard => None,
     }

@@ -82,14 +82,14 @@ impl Panels {
         });
     }
 
-    /// Runs what is to be compiled to the same instructions.
-    pub(super) fn dispatch<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.arch.dispatch(run)
+    /// What the sums are compiled to.
+    pub(super) fn arch(&self) -> Arch {
+        self.arch
     }
 
     /// Whether `sums` has one that is not below `rise` + its query's part of `limits`.
     pub(super) fn any_reaches(&self, sums: &[f32], rise: f32, limits: &[f32]) -> bool {
-        self.dispatch(
+        self.arch.dispatch(
             #[inline(always)]
             || {
                 let pairs = sums.iter().zip(limits);

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::Offered;
-use super::distance::{Operand, sparse, sparse_norm};
+use super::distance::{Operand, rounding_scale, sparse, sparse_norm};
 use super::nearest::Nearest;
 use crate::vector_index::HeapTid;
 use crate::vector_index::shape::Metric;
@@ -99,13 +99,9 @@ impl Sparse {
             if query.void || self.at_least(query, size, shared) > nearest.limit() {
                 continue;
             }
-            if let Some(rank) = sparse(self.metric, &self.row, &query.components) {
-                let scale = match self.metric {
-                    Metric::InnerProduct => size * query.size,
-                    Metric::Cosine => 1.0,
-                    _ => 0.0,
-                };
-                nearest.offer(tid, rank, scale);
+            let norms = (size, query.size);
+            if let Some(rank) = sparse(self.metric, &self.row, &query.components, norms) {
+                nearest.offer(tid, rank, rounding_scale(self.metric, norms));
             }
         }
         Offered::Compared
