@@ -7,7 +7,7 @@ use crate::values::has_class;
 
 use super::{breaches, but_repeated_edges};
 
-fn server() -> Server {
+pub fn server() -> Server {
     let server = Server::start(
         Options::new()
             .setting("ruvector.dag_healing_enabled", "off")
