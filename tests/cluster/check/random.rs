@@ -15,13 +15,16 @@ use super::{but_repeated_edges, sound};
 /// Issues that no healthy index has, however it is built and whatever becomes of its rows.
 const BROKEN: [&str; 4] = [
     "dangling_edges",
-    "invalid_index",
     "dead_entry_point",
+    "invalid_index",
     "wrong_level",
 ];
-/// Those of them that none has for a moment either: an insert writes an element before it makes it the entry point,
-/// and a vacuum passes the entry point on before it deletes what is higher.
-const BROKEN_AT_ANY_TIME: &[&str] = BROKEN.split_at(2).0;
+/// What a healthy index may have for a moment: a vacuum passes the entry point on before it deletes what is higher, an
+/// insert writes an element before it makes it the entry point, and finds none to link to where a vacuum has taken
+/// the rows of all that are near.
+const MOMENTARY: [&str; 3] = ["dead_entry_point", "no_links", "wrong_level"];
+
+const VACUUM: &str = "VACUUM (INDEX_CLEANUP ON) docs";
 
 /// How an index comes about and what becomes of it.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl Recipe {
             _ => dice.pick(&["hnsw", "hnsw", "ivfflat"]),
         };
         let class = dice.pick(&kind.classes(client, method));
-        let dimensions = dice.pick(&[1, 2, 3, 8, 17, 40, 100, 800, 1_900]);
+        let dimensions = dice.pick(&[2, 3, 5, 8, 17, 40, 100, 800, 1_900]);
         // What is wide comes in small numbers; a graph of many links takes long to build.
         let pool = 2_000.min(60_000 / dimensions);
         let rows = dice.pick(&[0, 1, 12, pool / 10, pool / 3, pool / 2, pool]);
@@ -125,8 +128,9 @@ impl Recipe {
 
     /// Nothing is wrong with the index, by what the functions say.
     #[track_caller]
-    fn assert_sound(&self, client: &mut Client, when: &str, broken: &[&str]) {
-        let found = but_repeated_edges(client, "docs_idx", true);
+    fn assert_sound(&self, client: &mut Client, when: &str, forgiven: &[&str]) {
+        let mut found = but_repeated_edges(client, "docs_idx", true);
+        found.retain(|breach| !forgiven.contains(&breach.check.as_str()));
         assert_eq!(found, [], "{when}: {self:#?}");
         let look: Value = client
             .query_one(
@@ -137,17 +141,20 @@ impl Recipe {
             .get(0);
         let dangling = look["dangling_edges"].as_i64().unwrap_or_default();
         let issues = look["issues"].as_array().expect("a list").iter();
-        let mut issues = issues.map(|issue| issue.as_str().expect("an id"));
-        let broken = issues.find(|id| broken.iter().any(|code| id.starts_with(code)));
-        assert_eq!((dangling, broken), (0, None), "{when}: {look}\n{self:#?}");
+        let broken = BROKEN.iter().filter(|code| !forgiven.contains(code));
+        let broken: Vec<_> = issues
+            .filter_map(|issue| issue.as_str())
+            .filter(|id| broken.clone().any(|code| id.starts_with(code)))
+            .collect();
+        assert_eq!((dangling, broken), (0, vec![]), "{when}: {look}\n{self:#?}");
     }
 
     /// Step by step, looked at after each.
     fn assert_sound_at_rest(&self, client: &mut Client) {
-        self.assert_sound(client, "built", &BROKEN);
+        self.assert_sound(client, "built", &[]);
         for step in &self.steps {
             self.run(client, step);
-            self.assert_sound(client, step, &BROKEN);
+            self.assert_sound(client, step, &[]);
         }
     }
 
@@ -161,18 +168,19 @@ impl Recipe {
         let writers = [
             writer("id % 2 = 0"),
             writer("id % 2 = 1"),
-            Busy::start(
-                server.client("app"),
-                vec!["VACUUM (INDEX_CLEANUP ON) docs".into()],
-            ),
+            Busy::start(server.client("app"), vec![VACUUM.into()]),
         ];
         let mut checks = 0;
         while checks < 10 || writers.iter().any(|writer| writer.rounds() < 2) {
-            self.assert_sound(client, "under load", BROKEN_AT_ANY_TIME);
+            self.assert_sound(client, "under load", &MOMENTARY);
             checks += 1;
         }
         writers.into_iter().for_each(Busy::stop);
-        self.assert_sound(client, "after the load", &BROKEN);
+        // A vacuum mends what the load has left, where there is anything to vacuum.
+        for statement in ["DELETE FROM docs WHERE id % 5 = 0", VACUUM] {
+            self.run(client, statement);
+        }
+        self.assert_sound(client, "after the load", &[]);
     }
 }
 
@@ -224,7 +232,7 @@ fn statement(dice: &mut Dice, pool: usize) -> String {
         0 => "DELETE FROM docs".into(),
         1 => "REINDEX INDEX docs_idx".into(),
         2 => "VACUUM FULL docs".into(),
-        3..6 => "VACUUM (INDEX_CLEANUP ON) docs".into(),
+        3..6 => VACUUM.into(),
         _ => write(dice, pool, "true"),
     }
 }
