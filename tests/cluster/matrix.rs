@@ -57,28 +57,33 @@ struct Cell {
     state: State,
 }
 
-/// A table of rows in some state with one index of each shape; the classes go round.
+fn run(client: &mut Client, statement: &str) {
+    client
+        .batch_execute(statement)
+        .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+}
+
+/// A table of rows in some state with one index of each shape.
 fn cells(client: &mut Client, kind: &ValueType, state: State) -> Vec<Cell> {
     let table = format!("{}_{state:?}", kind.name).to_lowercase();
-    let column = format!("id int, v {}({DIMENSIONS})", kind.name);
-    let run = |client: &mut Client, statements: &str| {
-        client
-            .batch_execute(statements)
-            .unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-    };
-    run(
-        client,
-        &format!("CREATE TABLE {table} ({column}); CREATE TABLE {table}_spare ({column})"),
-    );
-    let mut dice = Dice::new(kind.name.len() as u64);
-    let points = state.points(&mut dice);
-    let line = |(row, point): (usize, &Vec<f64>)| format!("{row}\t{}", kind.literal(point));
-    let (now, later) = points.split_at(ROWS);
-    copy(client, &table, now.iter().enumerate().map(line));
     let spare = format!("{table}_spare");
-    copy(client, &spare, later.iter().enumerate().map(line));
+    let points = state.points(&mut Dice::new(1));
+    for (table, points) in [&table, &spare].into_iter().zip(points.chunks(ROWS)) {
+        let column = format!("v {}({DIMENSIONS})", kind.name);
+        run(client, &format!("CREATE TABLE {table} (id int, {column})"));
+        let line = |(row, point): (usize, &Vec<f64>)| format!("{row}\t{}", kind.literal(point));
+        copy(client, table, points.iter().enumerate().map(line));
+    }
     run(client, &format!("INSERT INTO {table} VALUES (-1, NULL)"));
+    let cells = indexes(client, kind, state, &table);
+    if state == State::Churned {
+        churn(client, &table, &spare);
+    }
+    cells
+}
 
+/// Creates the indexes; the operator classes go round.
+fn indexes(client: &mut Client, kind: &ValueType, state: State, table: &str) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (method, option, sizes) in SHAPES {
         let classes = kind.classes(client, method);
@@ -89,12 +94,10 @@ fn cells(client: &mut Client, kind: &ValueType, state: State) -> Vec<Cell> {
                 "hnsw" => format!(", ef_construction = {}", (4 * size).max(64)),
                 _ => String::new(),
             };
-            let options = format!("{option} = {size}{breadth}");
+            let using = format!("{method} (v {class}) WITH ({option} = {size}{breadth})");
             run(
                 client,
-                &format!(
-                    "CREATE INDEX {index} ON {table} USING {method} (v {class}) WITH ({options})"
-                ),
+                &format!("CREATE INDEX {index} ON {table} USING {using}"),
             );
             cells.push(Cell {
                 index,
@@ -104,19 +107,18 @@ fn cells(client: &mut Client, kind: &ValueType, state: State) -> Vec<Cell> {
             });
         }
     }
-    if state == State::Churned {
-        for statement in [
-            format!(
-                "UPDATE {table} t SET v = s.v FROM {spare} s WHERE s.id = t.id AND t.id % 7 = 0"
-            ),
-            format!("DELETE FROM {table} WHERE id % 3 = 0"),
-            format!("VACUUM (INDEX_CLEANUP ON) {table}"),
-            format!("INSERT INTO {table} SELECT id + {ROWS}, v FROM {spare} WHERE id % 4 = 0"),
-        ] {
-            run(client, &statement);
-        }
-    }
     cells
+}
+
+fn churn(client: &mut Client, table: &str, spare: &str) {
+    for statement in [
+        format!("UPDATE {table} t SET v = s.v FROM {spare} s WHERE s.id = t.id AND t.id % 7 = 0"),
+        format!("DELETE FROM {table} WHERE id % 3 = 0"),
+        format!("VACUUM (INDEX_CLEANUP ON) {table}"),
+        format!("INSERT INTO {table} SELECT id + {ROWS}, v FROM {spare} WHERE id % 4 = 0"),
+    ] {
+        run(client, &statement);
+    }
 }
 
 impl Cell {
