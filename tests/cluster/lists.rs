@@ -1,188 +1,138 @@
-//! The health of an IVFFlat index agrees with a second reader of its files, which knows the format from pgvector's
-//! sources and shares no code with the product. `PGVECTOR_ORACLE` may name a script that is asked as well
-//! (`python3 SCRIPT ivfflat FILE`).
+//! The health of an IVFFlat index agrees with what an independent reader finds in its files.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use postgres::Client;
+use serde_json::Value;
 
 use crate::harness::{Embeddings, Options, Server};
+use crate::oracle::{self, ivfflat::Lists};
+use crate::values::has_class;
 
-const PAGE: usize = 8192;
-
-/// What the files hold.
-#[derive(Debug, Default)]
-struct Lists {
-    pages: i64,
-    centers: Vec<Vec<f64>>,
-    members: Vec<Vec<Vec<f64>>>,
+/// What the product and the second reader agree on.
+pub struct Agreed {
+    pub balance: f64,
+    pub quality: f64,
+    pub empty: i64,
+    /// 1 − predicted pages / pages, as the product has it.
+    pub fragmentation: f64,
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-fn items(page: &[u8]) -> Vec<&[u8]> {
-    (24..usize::from(u16_at(page, 12)))
-        .step_by(4)
-        .map(|at| u32_at(page, at))
-        .filter(|pointer| pointer >> 15 & 3 == 1)
-        .map(|pointer| &page[(pointer & 0x7FFF) as usize..][..(pointer >> 17) as usize])
-        .collect()
-}
-
-/// A `vector`, behind a length word of one byte or four.
-fn vector(bytes: &[u8]) -> Vec<f64> {
-    let data = if bytes[0] & 1 == 1 {
-        &bytes[1..]
-    } else {
-        &bytes[4..]
-    };
-    let floats = data[4..].chunks_exact(4).take(usize::from(u16_at(data, 0)));
-    floats
-        .map(|c| f64::from(f32::from_bits(u32_at(c, 0))))
-        .collect()
-}
-
-fn read(file: &Path) -> Lists {
-    let bytes = std::fs::read(file).expect("the file of an index");
-    let page = |block: u32| &bytes[block as usize * PAGE..][..PAGE];
-    let mut lists = Lists {
-        pages: (bytes.len() / PAGE) as i64,
-        ..Lists::default()
-    };
-    let mut block = 1;
-    while block != u32::MAX {
-        for list in items(page(block)) {
-            lists.centers.push(vector(&list[8..]));
-            let (mut members, mut next) = (Vec::new(), u32_at(list, 0));
-            while next != u32::MAX {
-                members.extend(items(page(next)).iter().map(|entry| vector(&entry[8..])));
-                next = u32_at(page(next), PAGE - 8);
-            }
-            lists.members.push(members);
-        }
-        block = u32_at(page(block), PAGE - 8);
-    }
-    lists
-}
-
-impl Lists {
-    /// By definition, distance by distance.
-    fn centroid_quality(&self, spherical: bool) -> f64 {
-        let unit = |v: &[f64]| -> Vec<f64> {
-            let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let scale = if spherical && norm > 0.0 { norm } else { 1.0 };
-            v.iter().map(|x| x / scale).collect()
-        };
-        let apart =
-            |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
-        let (mut whole, mut removable) = (0.0, 0.0);
-        for (center, members) in self.centers.iter().zip(&self.members) {
-            let mut mean = vec![0.0; center.len()];
-            for member in members {
-                let member = unit(member);
-                whole += apart(&member, center);
-                mean.iter_mut()
-                    .zip(&member)
-                    .for_each(|(mean, x)| *mean += x / members.len() as f64);
-            }
-            if !members.is_empty() {
-                removable += members.len() as f64 * apart(&unit(&mean), center);
-            }
-        }
-        if whole > 0.0 {
-            1.0 - removable / whole
-        } else {
-            1.0
-        }
-    }
-}
-
-/// Compares, and returns balance, quality and staleness.
+/// Compares the figures of an index of an operator class.
 #[track_caller]
-fn agreed(server: &Server, client: &mut Client, spherical: bool) -> (f32, f32, f32) {
-    let file = server.index_file("app", "docs_ivf");
-    let found = read(&file);
+pub fn agreed(server: &Server, client: &mut Client, index: &str, class: &str) -> Agreed {
+    let file = server.index_file("app", index);
+    let found = Lists::read(&file, class);
     let row = client
-        .query_one("SELECT * FROM ruvector_dag_ivfflat_health('docs_ivf')", &[])
-        .expect("health");
-    let sizes: Vec<f64> = found.members.iter().map(|m| m.len() as f64).collect();
-    let (lists, rows): (f64, f64) = (sizes.len() as f64, sizes.iter().sum());
-    let mean = rows / lists;
-    let deviation = (sizes.iter().map(|n| (n - mean).powi(2)).sum::<f64>() / lists).sqrt();
-    let squares: f64 = sizes.iter().map(|n| n * n).sum();
-    assert_eq!(row.get::<_, i64>("pages"), found.pages);
-    assert_eq!(row.get::<_, i64>("lists"), lists as i64);
-    assert_eq!(row.get::<_, i64>("vectors"), rows as i64);
-    assert_eq!(
-        row.get::<_, i64>("empty_clusters"),
-        sizes.iter().filter(|n| **n == 0.0).count() as i64
-    );
-    assert_eq!(
-        row.get::<_, i64>("largest_cluster"),
-        sizes.iter().fold(0.0, |a: f64, b| a.max(*b)) as i64
-    );
-    let close = |said: f32, wanted: f64, what: &str| {
-        assert!(
-            (f64::from(said) - wanted).abs() < 1e-4 * wanted.max(1.0),
-            "{what}: {said}, not {wanted}"
-        );
-    };
-    let balance: f32 = row.get("cluster_balance");
-    let quality: f32 = row.get("centroid_quality");
-    close(
-        balance,
-        if rows > 0.0 { deviation / mean } else { 0.0 },
-        "cluster_balance",
-    );
-    close(
-        row.get("imbalance_factor"),
-        if rows > 0.0 {
-            lists * squares / (rows * rows)
-        } else {
-            1.0
-        },
-        "imbalance_factor",
-    );
-    close(
+        .query_one(
+            "SELECT h.*, ruvector_dag_health_check($1::text::regclass) -> 'indexes' -> 0 AS look
+             FROM ruvector_dag_ivfflat_health($1::text::regclass) h",
+            &[&index],
+        )
+        .unwrap_or_else(|error| panic!("{index}: {error:?}"));
+    let look: Value = row.get("look");
+    let sizes = Sizes::of(&found);
+    let number = |column: &str| row.get::<_, i64>(column) as f64;
+    let share = |column: &str| f64::from(row.get::<_, f32>(column));
+    assert_eq!(found.announced as f64, sizes.lists, "{index}");
+    for (what, said, found) in [
+        ("pages", number("pages"), found.pages as f64),
+        ("lists", number("lists"), sizes.lists),
+        ("vectors", number("vectors"), sizes.rows),
+        ("empty_clusters", number("empty_clusters"), sizes.empty),
+        ("largest_cluster", number("largest_cluster"), sizes.largest),
+    ] {
+        assert_eq!(said, found, "{what} of {index}");
+    }
+    assert_eq!(look["dimensions"].as_i64(), Some(found.dimensions));
+    assert_eq!(look["notices"], serde_json::json!([]), "{index}");
+    let quality = found.centroid_quality();
+    for (what, said, found) in [
+        ("cluster_balance", share("cluster_balance"), sizes.balance),
+        (
+            "imbalance_factor",
+            share("imbalance_factor"),
+            sizes.imbalance,
+        ),
+        ("centroid_quality", share("centroid_quality"), quality),
+    ] {
+        assert!(close(said, found), "{what} of {index}: {said}, not {found}");
+    }
+    ask_the_script(&file, &found, &sizes);
+    println!("{index}: {sizes:?}, quality {quality}");
+    Agreed {
+        balance: sizes.balance,
         quality,
-        found.centroid_quality(spherical),
-        "centroid_quality",
-    );
-    ask_the_script(&file, &sizes);
-    (balance, quality, row.get("training_staleness_hours"))
+        empty: sizes.empty as i64,
+        fragmentation: look["fragmentation"].as_f64().expect("a figure"),
+    }
+}
+
+fn close(said: f64, found: f64) -> bool {
+    (said - found).abs() < 1e-4 * found.max(1.0)
+}
+
+/// The entries of lists, and what follows from their numbers.
+#[derive(Debug)]
+struct Sizes {
+    lists: f64,
+    rows: f64,
+    empty: f64,
+    largest: f64,
+    /// Standard deviation / mean.
+    balance: f64,
+    imbalance: f64,
+}
+
+impl Sizes {
+    fn of(lists: &Lists) -> Self {
+        let sizes = lists.sizes();
+        let (lists, rows): (f64, f64) = (sizes.len() as f64, sizes.iter().sum());
+        let mean = rows / lists;
+        let variance = sizes.iter().map(|n| (n - mean).powi(2)).sum::<f64>() / lists;
+        let squares: f64 = sizes.iter().map(|n| n * n).sum();
+        let of_some = |figure: f64, of_none: f64| if rows > 0.0 { figure } else { of_none };
+        Self {
+            lists,
+            rows,
+            empty: sizes.iter().filter(|n| **n == 0.0).count() as f64,
+            largest: sizes.iter().copied().fold(0.0, f64::max),
+            balance: of_some(variance.sqrt() / mean, 0.0),
+            imbalance: of_some(lists * squares / (rows * rows), 1.0),
+        }
+    }
 }
 
 #[track_caller]
-fn ask_the_script(file: &Path, sizes: &[f64]) {
-    let Some(script) = std::env::var_os("PGVECTOR_ORACLE") else {
+fn ask_the_script(file: &Path, found: &Lists, sizes: &Sizes) {
+    let Some(said) = oracle::script("ivfflat", file) else {
         return;
     };
-    let output = Command::new("python3")
-        .arg(script)
-        .arg("ivfflat")
-        .arg(file)
-        .output();
-    let output = output.expect("python3 runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(said["list_heads"].as_i64(), Some(sizes.len() as i64));
-    assert_eq!(said["tuples"].as_f64(), Some(sizes.iter().sum()));
-    assert_eq!(
-        said["empty"].as_i64(),
-        Some(sizes.iter().filter(|n| **n == 0.0).count() as i64)
-    );
+    // To the script an index without entries has no imbalance at all.
+    let imbalance = if sizes.rows > 0.0 {
+        sizes.imbalance
+    } else {
+        0.0
+    };
+    for (key, found) in [
+        ("blocks", found.pages as f64),
+        ("dimensions", found.dimensions as f64),
+        ("lists", found.announced as f64),
+        ("list_heads", sizes.lists),
+        ("tuples", sizes.rows),
+        ("empty", sizes.empty),
+        ("max", sizes.largest),
+        ("cv", sizes.balance),
+        ("imbalance", imbalance),
+    ] {
+        let said = said[key].as_f64().expect("a number");
+        assert!(
+            close(said, found),
+            "{key}: the script says {said}, not {found}"
+        );
+    }
+    println!("the script agrees");
 }
 
 #[test]
@@ -202,18 +152,14 @@ fn figures_agree_from_the_build_to_drift() {
         ))
         .expect("a table");
     data.copy_into(&mut client, "docs", 0..data.rows.len());
-    for (class, spherical) in [
-        ("vector_l2_ops", false),
-        ("vector_ip_ops", true),
-        ("vector_cosine_ops", true),
-    ] {
+    for class in ["vector_l2_ops", "vector_ip_ops", "vector_cosine_ops"] {
         client
             .batch_execute(&format!(
                 "DROP INDEX IF EXISTS docs_ivf;
                  CREATE INDEX docs_ivf ON docs USING ivfflat (v {class}) WITH (lists = 40)"
             ))
             .expect("an index");
-        let (_, fresh, _) = agreed(&server, &mut client, spherical);
+        let fresh = agreed(&server, &mut client, "docs_ivf", class).quality;
         assert!(fresh > 0.95, "{class}: {fresh}");
         let little: i64 = client
             .query_one(
@@ -235,12 +181,15 @@ fn figures_agree_from_the_build_to_drift() {
         )
         .unwrap_or_else(|error| panic!("{error:?}"));
     client.batch_execute("VACUUM docs").expect("vacuum");
-    let (balance, drifted, _) = agreed(&server, &mut client, true);
-    assert!(balance > 1.0 && drifted < 0.9, "{balance} {drifted}");
+    let class = "vector_cosine_ops";
+    let drifted = agreed(&server, &mut client, "docs_ivf", class);
+    assert!(drifted.balance > 1.0, "{}", drifted.balance);
+    assert!(drifted.quality < 0.9, "{}", drifted.quality);
 
     client.batch_execute("DELETE FROM docs").expect("delete");
     client.batch_execute("VACUUM docs").expect("vacuum");
-    assert_eq!(agreed(&server, &mut client, true).1, 1.0);
+    let emptied = agreed(&server, &mut client, "docs_ivf", class);
+    assert_eq!((emptied.quality, emptied.empty), (1.0, 40));
 }
 
 #[test]
@@ -265,15 +214,7 @@ fn every_kind_of_value_is_read() {
             "bit_hamming_ops",
         ),
     ] {
-        let known: bool = client
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod
-                                WHERE c.opcname = $1::text::name AND a.amname = 'ivfflat')",
-                &[&class],
-            )
-            .expect("the catalog")
-            .get(0);
-        if !known {
+        if !has_class(&mut client, class, "ivfflat") {
             continue;
         }
         client
@@ -284,7 +225,7 @@ fn every_kind_of_value_is_read() {
                  CREATE INDEX docs_ivf ON docs USING ivfflat (v {class}) WITH (lists = 8)"
             ))
             .unwrap_or_else(|error| panic!("{kind}: {error:?}"));
-        let look: serde_json::Value = client
+        let look: Value = client
             .query_one(
                 "SELECT ruvector_dag_health_check('docs') -> 'indexes' -> 0",
                 &[],
@@ -333,7 +274,6 @@ fn an_invalid_index_on_lists_is_rebuilt() {
              WHERE issue_type = 'invalid_index' AND status = 'succeeded'",
         ) == 1
     });
-    let after: serde_json::Value =
-        server.value("app", "SELECT after FROM ruvector_dag_repair_history()");
+    let after: Value = server.value("app", "SELECT after FROM ruvector_dag_repair_history()");
     assert_eq!(after["ivfflat"]["vectors"], 900, "{after}");
 }

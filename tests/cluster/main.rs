@@ -27,6 +27,10 @@ mod workers;
 mod agreement;
 // That second reader.
 mod oracle;
+// It agrees for every kind of index, type of values and history.
+mod matrix;
+// The types of values.
+mod values;
 // Indexes are read while others write to them or drop them.
 mod reading;
 // What works where the library is not preloaded, and what is said of the rest.

@@ -3,10 +3,11 @@
 use postgres::Client;
 
 use crate::harness::{Busy, Options, Server};
+use crate::values::has_class;
 
-use super::{Breach, breaches};
+use super::{breaches, but_repeated_edges};
 
-fn server() -> Server {
+pub fn server() -> Server {
     let server = Server::start(
         Options::new()
             .setting("ruvector.dag_healing_enabled", "off")
@@ -68,15 +69,7 @@ fn an_index_of_every_kind_is_sound_from_its_build_to_its_vacuum() {
     for (value_type, value, classes) in KINDS {
         let methods = [("hnsw", "m = 5"), ("ivfflat", "lists = 7")];
         for (class, (method, options)) in classes.iter().flat_map(|c| methods.map(|m| (c, m))) {
-            let known: bool = client
-                .query_one(
-                    "SELECT EXISTS (SELECT FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod
-                                    WHERE c.opcname = $1::text::name AND a.amname = $2::text::name)",
-                    &[class, &method],
-                )
-                .expect("the catalog")
-                .get(0);
-            if !known {
+            if !has_class(&mut client, class, method) {
                 continue;
             }
             client
@@ -198,11 +191,4 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
     for index in ["docs_hnsw", "docs_ivf"] {
         assert_eq!(but_repeated_edges(&mut client, index, true), [], "{index}");
     }
-}
-
-/// What is wrong but for what pgvector up to 0.8.6 does itself when it writes concurrently.
-fn but_repeated_edges(client: &mut Client, index: &str, heap: bool) -> Vec<Breach> {
-    let mut found = breaches(client, index, heap);
-    found.retain(|breach| breach.check != "edge_repeated");
-    found
 }

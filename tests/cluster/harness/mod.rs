@@ -11,6 +11,7 @@
 
 mod busy;
 mod data;
+mod dice;
 mod locate;
 mod process;
 mod psql;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use busy::Busy;
 pub use data::{Embeddings, literal};
+pub use dice::Dice;
 pub use locate::{Installation, workspace};
 pub use psql::Output;
 pub use server::{Mode, Options, Server};

@@ -1,20 +1,16 @@
-//! A second reader of HNSW indexes, for tests to compare the first with: straight from the files of the data
-//! directory, after a checkpoint. Shares no code and no way of reading with the product; knows the format from
-//! pgvector's documentation and sources. Trusts what it reads: it is for indexes that PostgreSQL has written.
+//! HNSW.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const PAGE: usize = 8192;
+use super::{PAGE, Place, items, place_at, read, u16_at, u32_at};
+
 const MAGIC: u32 = 0xA953_A953;
 const ELEMENT: u8 = 1;
 const NEIGHBORS: u8 = 2;
 
-/// Block and offset number of an item.
-type Place = (u32, u16);
-
 /// What the files hold.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     pub pages: i64,
     pub elements: i64,
@@ -36,6 +32,27 @@ pub struct Figures {
     pub to_deleted: i64,
     /// Mean share of the ground layer's links that an element could have.
     pub degree_fill: f64,
+    pub m: i64,
+    pub ef_construction: i64,
+    pub dimensions: i64,
+    /// Level of the entry point, if that is a live element.
+    pub entry_level: Option<i64>,
+    /// How high the entry point is and how much of its own layer it leads to.
+    pub entry_quality: f64,
+    /// Live elements without rows.
+    pub ghosts: i64,
+    /// Elements with rows that cannot be reached.
+    pub orphans_with_rows: i64,
+    /// Links of live elements on the ground layer.
+    pub ground_links: i64,
+    /// Those of them that repeat another of the same element.
+    pub repeated_on_ground: i64,
+    /// Links on any layer that repeat another of the same element and layer.
+    pub repeated: i64,
+    /// Links of elements to themselves.
+    pub to_self: i64,
+    /// Links to live elements that are not on the layer.
+    pub to_lower: i64,
 }
 
 struct Element {
@@ -48,48 +65,11 @@ struct Element {
 
 struct Index {
     m: usize,
+    ef_construction: u16,
+    dimensions: u32,
     entry: Option<Place>,
     elements: BTreeMap<Place, Element>,
     neighbors: BTreeMap<Place, (u8, Vec<Place>)>,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn place_at(bytes: &[u8], at: usize) -> Place {
-    let block = u32::from(u16_at(bytes, at)) << 16 | u32::from(u16_at(bytes, at + 2));
-    (block, u16_at(bytes, at + 4))
-}
-
-/// All segments of a relation, the first of which is `file`.
-fn read(file: &Path) -> Vec<u8> {
-    let mut bytes =
-        std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    for segment in 1.. {
-        let next = format!("{}.{segment}", file.display());
-        let Ok(more) = std::fs::read(next) else { break };
-        bytes.extend(more);
-    }
-    bytes
-}
-
-/// Offset numbers and contents of the items on a page.
-fn items(page: &[u8]) -> Vec<(u16, &[u8])> {
-    let lower = usize::from(u16_at(page, 12));
-    let pointers = (24..lower).step_by(4).zip(1..);
-    pointers
-        .filter_map(|(at, number)| {
-            let pointer = u32_at(page, at);
-            let (offset, flags) = ((pointer & 0x7FFF) as usize, pointer >> 15 & 3);
-            let length = (pointer >> 17) as usize;
-            (flags == 1).then(|| (number, &page[offset..offset + length]))
-        })
-        .collect()
 }
 
 impl Index {
@@ -98,6 +78,8 @@ impl Index {
         let entry = (u32_at(bytes, 40), u16_at(bytes, 44));
         let mut index = Self {
             m: usize::from(u16_at(bytes, 36)),
+            ef_construction: u16_at(bytes, 38),
+            dimensions: u32_at(bytes, 32),
             entry: (entry.0 != u32::MAX && entry.1 != 0).then_some(entry),
             elements: BTreeMap::new(),
             neighbors: BTreeMap::new(),
@@ -152,17 +134,20 @@ impl Index {
         &links[..end.min(links.len())]
     }
 
-    /// What can be reached on the ground layer, going down from the entry point: an element reached on a layer
-    /// is a start on the layer below.
-    fn reachable(&self) -> BTreeSet<Place> {
-        let Some((entry, element)) = self
-            .entry
-            .and_then(|place| Some((place, self.live(place)?)))
-        else {
+    /// The entry point, if it is a live element.
+    fn live_entry(&self) -> Option<(Place, &Element)> {
+        let entry = self.entry?;
+        Some((entry, self.live(entry)?))
+    }
+
+    /// What can be reached on a layer, going down from the entry point: an element reached on a layer is a start
+    /// on the layer below.
+    fn reached(&self, floor: u8) -> BTreeSet<Place> {
+        let Some((entry, element)) = self.live_entry() else {
             return BTreeSet::new();
         };
         let mut reached = BTreeSet::from([entry]);
-        for layer in (0..=element.level).rev() {
+        for layer in (floor..=element.level).rev() {
             let mut todo: Vec<Place> = reached.iter().copied().collect();
             while let Some(place) = todo.pop() {
                 for &link in self.links(&self.elements[&place], layer) {
@@ -177,56 +162,95 @@ impl Index {
         }
         reached
     }
+
+    /// (Level of the entry point / highest level, 1 if that is 0) × reached share of the entry point's own layer.
+    fn entry_quality(&self) -> f64 {
+        let levels = self.elements.values().filter(|e| !e.deleted);
+        let levels: Vec<u8> = levels.map(|element| element.level).collect();
+        let Some(highest) = levels.iter().max() else {
+            return 1.0;
+        };
+        let Some((_, Element { level, .. })) = self.live_entry() else {
+            return 0.0;
+        };
+        let height = if *highest == 0 {
+            1.0
+        } else {
+            f64::from(*level) / f64::from(*highest)
+        };
+        let layer = levels.iter().filter(|other| *other >= level).count();
+        height * self.reached(*level).len() as f64 / layer as f64
+    }
 }
 
 /// Reads the index in `file` and its further segments.
-pub fn hnsw(file: &Path) -> Figures {
+pub fn figures(file: &Path) -> Figures {
     let bytes = read(file);
     let index = Index::parse(&bytes);
-    let live: Vec<(Place, &Element)> = index
-        .elements
-        .iter()
-        .filter(|(_, element)| !element.deleted)
-        .map(|(place, element)| (*place, element))
-        .collect();
+    let live = index.elements.iter().filter(|(_, e)| !e.deleted);
+    let live: Vec<(Place, &Element)> = live.map(|(place, e)| (*place, e)).collect();
+    let reached = index.reached(0);
+    let missed = live.iter().filter(|(place, _)| !reached.contains(place));
     let mut figures = Figures {
         pages: (bytes.len() / PAGE) as i64,
         elements: index.elements.len() as i64,
         live: live.len() as i64,
         deleted: (index.elements.len() - live.len()) as i64,
         heap_tids: live.iter().map(|(_, element)| element.heap_tids).sum(),
+        ghosts: live.iter().filter(|(_, e)| e.heap_tids == 0).count() as i64,
+        reachable: reached.len() as i64,
+        orphans: missed.clone().count() as i64,
+        orphans_with_rows: missed.filter(|(_, e)| e.heap_tids > 0).count() as i64,
+        m: index.m as i64,
+        ef_construction: index.ef_construction.into(),
+        dimensions: index.dimensions.into(),
+        entry_level: index.live_entry().map(|(_, entry)| entry.level.into()),
+        entry_quality: index.entry_quality(),
         degree_fill: 1.0,
         ..Figures::default()
     };
     let mut pointed_to = BTreeSet::new();
-    let mut ground_links = 0;
-    for (_, element) in &live {
+    for (place, element) in &live {
         let level = usize::from(element.level);
         figures
             .layers
             .resize(figures.layers.len().max(level + 1), 0);
         figures.layers[level] += 1;
         for layer in 0..=element.level {
-            for link in index.links(element, layer) {
-                match index.elements.get(link) {
-                    None => figures.dangling += 1,
-                    Some(target) if target.deleted => figures.to_deleted += 1,
-                    Some(_) if layer == 0 => _ = pointed_to.insert(*link),
-                    Some(_) => {}
-                }
+            let links = index.links(element, layer);
+            figures.count(&index, *place, layer, links);
+            if layer == 0 {
+                pointed_to.extend(links.iter().copied());
             }
         }
-        let degree = index.links(element, 0).len();
-        ground_links += degree;
-        figures.low_degree += i64::from(degree < index.m);
     }
     let room = (2 * index.m).min(live.len().saturating_sub(1));
     if room > 0 {
-        figures.degree_fill = ground_links as f64 / (live.len() * room) as f64;
+        figures.degree_fill = figures.ground_links as f64 / (live.len() * room) as f64;
     }
     let alone = |place: &Place| !pointed_to.contains(place) && index.entry != Some(*place);
     figures.zero_in_degree = live.iter().filter(|(place, _)| alone(place)).count() as i64;
-    figures.reachable = index.reachable().len() as i64;
-    figures.orphans = figures.live - figures.reachable;
     figures
+}
+
+impl Figures {
+    /// Counts the links of an element on one of its layers.
+    fn count(&mut self, index: &Index, from: Place, layer: u8, links: &[Place]) {
+        for link in links {
+            match index.elements.get(link) {
+                None => self.dangling += 1,
+                Some(target) if target.deleted => self.to_deleted += 1,
+                Some(target) => self.to_lower += i64::from(target.level < layer),
+            }
+            self.to_self += i64::from(*link == from);
+        }
+        let different: BTreeSet<_> = links.iter().collect();
+        let repeated = (links.len() - different.len()) as i64;
+        self.repeated += repeated;
+        if layer == 0 {
+            self.ground_links += links.len() as i64;
+            self.repeated_on_ground += repeated;
+            self.low_degree += i64::from(links.len() < index.m);
+        }
+    }
 }
