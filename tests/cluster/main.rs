@@ -49,3 +49,5 @@ mod born;
 mod check;
 // IVFFlat indexes agree with a second reader, too.
 mod lists;
+// Recall as it is measured, against SQL.
+mod recall;
