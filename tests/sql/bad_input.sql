@@ -69,6 +69,11 @@ SELECT ruvector_dag_index_check('docs_ivf');
 SELECT ruvector_dag_index_check('parts_hnsw', true);
 SELECT count(*) FROM ruvector_dag_index_check('docs_hnsw', true);
 SELECT count(*) FROM ruvector_dag_index_check(NULL);
+SELECT ruvector_dag_recall('docs_pkey');
+SELECT ruvector_dag_recall('docs_hnsw', 0);
+SELECT ruvector_dag_recall('docs_hnsw', 10, 20000);
+SELECT recall, queries, k, source FROM ruvector_dag_recall('docs_hnsw', 5);
+SELECT recall, queries FROM ruvector_dag_recall('docs_ivf', k => 50, queries => 3);
 \echo :LAST_ERROR_SQLSTATE
 SELECT ruvector_dag_hnsw_health('pg_class');
 SELECT ruvector_dag_hnsw_health('pg_class_oid_index');
