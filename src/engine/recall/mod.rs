@@ -2,7 +2,7 @@
 //!
 //! Owns the exact answer ([`exact`]), the estimate and its interval ([`interval`]), the watch that
 //! raises an alarm ([`heartbeat`]), the comparison of two indexes ([`paired`]) and the choice of
-//! search parameters (`tune`). Knows nothing of how an index is searched, of where rows and
+//! search parameters ([`tune`]). Knows nothing of how an index is searched, of where rows and
 //! queries come from, or of time.
 
 mod betting;
@@ -10,3 +10,4 @@ pub mod exact;
 pub mod heartbeat;
 pub mod interval;
 pub mod paired;
+pub mod tune;
