@@ -82,6 +82,17 @@ impl RecallEstimate {
         }
     }
 
+    /// Queries, about, with which the lower end would be at `target` if recall stayed what it is. None
+    /// where it is not above.
+    pub fn queries_to_show(&self, target: f64) -> Option<u32> {
+        if self.recall.is_nan() || self.recall <= target || self.queries == 0 {
+            return None;
+        }
+        let ratio = trials_for(self.recall, target) / trials_for(self.recall, self.ci_low);
+        let queries = (f64::from(self.queries) * ratio).ceil();
+        Some((queries as u32).max(1))
+    }
+
     /// Half the width of the interval.
     pub fn half_width(&self) -> f64 {
         (self.ci_high - self.ci_low) / 2.0
@@ -150,4 +161,18 @@ fn clopper_pearson(share: f64, trials: f64) -> (f64, f64) {
     let low = bound(hits, misses + 1.0, TAIL, 0.0);
     let high = bound(hits + 1.0, misses, 1.0 - TAIL, 1.0);
     (low, high)
+}
+
+/// Trials with which the interval of a share begins at `low`.
+fn trials_for(share: f64, low: f64) -> f64 {
+    let (mut fewest, mut most) = (1e-3_f64, 1e9_f64);
+    for _ in 0..50 {
+        let middle = (fewest * most).sqrt();
+        if clopper_pearson(share, middle).0 < low {
+            fewest = middle;
+        } else {
+            most = middle;
+        }
+    }
+    most
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the exact answer ([`exact`]), the estimate and its interval ([`interval`]), the watch that
 //! raises an alarm ([`heartbeat`]), the comparison of two indexes ([`paired`]), the choice of
-//! search parameters (`tune`), the draw of queries ([`queries`]) and putting these together
+//! search parameters ([`tune`]), the draw of queries ([`queries`]) and putting these together
 //! ([`measure`]). Knows nothing of how an index is searched, of where rows come from, or of time.
 
 mod betting;
@@ -12,3 +12,4 @@ pub mod interval;
 pub mod measure;
 pub mod paired;
 pub mod queries;
+pub mod tune;

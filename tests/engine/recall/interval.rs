@@ -103,3 +103,23 @@ fn correlation_widens_the_interval() {
     }
     assert!(together.half_width() > 2.0 * spread.half_width());
 }
+
+#[test]
+fn the_queries_it_takes_to_show_a_recall_are_foretold() {
+    let few: Vec<_> = (0..60)
+        .map(|i| hits(if i % 3 == 0 { 9 } else { 10 }, 10))
+        .collect();
+    let estimate = RecallEstimate::of(&few, 10);
+    assert!(estimate.ci_low < 0.95);
+    let wanted = estimate.queries_to_show(0.95).expect("it is above");
+    let many = |count: u32| {
+        let results: Vec<_> = few.iter().copied().cycle().take(count as usize).collect();
+        RecallEstimate::of(&results, 10).ci_low
+    };
+    assert!(
+        many(wanted / 2) < 0.95 && many(wanted * 5 / 4) > 0.95,
+        "{wanted}"
+    );
+    assert_eq!(estimate.queries_to_show(0.97), None);
+    assert_eq!(RecallEstimate::of(&[], 10).queries_to_show(0.5), None);
+}

@@ -11,5 +11,7 @@ mod interval;
 mod paired;
 // Random numbers for the simulations.
 mod random;
+// The smallest parameter that reaches a recall.
+mod tune;
 // Values, encoded, and their distances.
 mod values;
