@@ -22,7 +22,12 @@ const BROKEN: [&str; 4] = [
 /// What a healthy index may have for a moment: a vacuum passes the entry point on before it deletes what is higher, an
 /// insert writes an element before it makes it the entry point, and finds none to link to where a vacuum has taken
 /// the rows of all that are near.
-const MOMENTARY: [&str; 3] = ["dead_entry_point", "no_links", "wrong_level"];
+const MOMENTARY: [&str; 4] = [
+    "dead_entry_point",
+    "entry_missing",
+    "no_links",
+    "wrong_level",
+];
 
 const VACUUM: &str = "VACUUM (INDEX_CLEANUP ON) docs";
 

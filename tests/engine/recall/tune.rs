@@ -149,6 +149,32 @@ fn a_curve_that_stumbles_is_smoothed() {
 }
 
 #[test]
+fn what_a_smaller_setting_reaches_a_larger_one_does() {
+    // 0.85 by all queries alike, then 0.86 by some that find all and some that find nothing.
+    let results = |ef: u32, nth: u32| match ef {
+        ..80 => 8 + nth % 2,
+        _ if nth < 86 => 10,
+        _ => 0,
+    };
+    let measure = |ef| {
+        let hits = (0..100).map(|nth| results(ef, nth));
+        Ok::<_, Infallible>(Measurement {
+            results: hits.map(|hits| QueryHits { hits, of: 10 }).collect(),
+            cost: 0.0,
+        })
+    };
+    let request = EfRequest {
+        calls: 2,
+        ..request(0.9)
+    };
+    let Ok(tuning) = tune_ef(&request, measure);
+    let (small, large) = (tuning.curve[0].estimate, tuning.curve[1].estimate);
+    assert!((0.80..0.85).contains(&small.ci_low), "{small:?}");
+    assert_eq!(large.ci_low, small.ci_low);
+    assert_eq!(small.ci_high, large.ci_high.min(small.ci_high));
+}
+
+#[test]
 fn where_no_setting_reaches_the_target_it_is_said_why() {
     let mut random = Random(23);
     let hopeless = Graph::draw(&mut random, 200, 800.0);
