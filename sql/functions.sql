@@ -105,6 +105,12 @@ CREATE FUNCTION ruvector_dag_recall(index regclass, k integer DEFAULT 10,
     RETURNS SETOF ruvector_dag_healing.measured_recall
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_recall_wrapper';
 
+CREATE FUNCTION ruvector_dag_tune(index regclass, target_recall real DEFAULT NULL)
+    RETURNS TABLE (parameter text, current integer, recommended integer, recall double precision,
+                   ci_low double precision, ci_high double precision, p50_ms double precision,
+                   curve jsonb)
+    VOLATILE LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_tune_wrapper';
+
 CREATE FUNCTION ruvector_dag_rollback(repair_id bigint) RETURNS jsonb
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_rollback_wrapper';
 

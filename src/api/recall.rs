@@ -1,11 +1,13 @@
-//! `ruvector_dag_recall`: how much of the true answer an index returns.
+//! How much of the true answer an index returns, and with which setting it returns enough.
 
+use pgrx::datum::JsonB;
 use pgrx::prelude::*;
+use serde_json::json;
 
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::measuring::{self, Wanted};
-use crate::pg::privilege::require_reading;
-use crate::pg::{catalog, lifecycle};
+use crate::pg::privilege::{as_owner, require_reading};
+use crate::pg::{catalog, guc, journal, lifecycle};
 
 /// Neighbours and queries that may be asked for.
 const MOST_NEIGHBORS: i32 = 1_000;
@@ -35,6 +37,7 @@ fn ruvector_dag_recall(
     let wanted = Wanted {
         k: in_range("k", k, MOST_NEIGHBORS),
         queries: in_range("queries", queries, MOST_QUERIES),
+        mirrored: false,
         seed: lifecycle::now() as u64,
     };
     let measured = or_raise(measuring::recall(&index, &wanted));
@@ -48,6 +51,88 @@ fn ruvector_dag_recall(
         measured.source.name().into(),
         measured.answers.ms_quantile(0.5),
         measured.answers.ms_quantile(0.99),
+    ))
+}
+
+/// Queries that a setting is tuned on: enough to tell recall of 0.95 to a point.
+const TUNING_QUERIES: u32 = 400;
+/// Neighbours they ask for.
+const TUNING_NEIGHBORS: u32 = 10;
+
+/// Finds the smallest `hnsw.ef_search` or `ivfflat.probes` that meets a recall.
+#[pg_extern(sql = "")]
+#[allow(clippy::type_complexity)]
+fn ruvector_dag_tune(
+    index: Option<pg_sys::Oid>,
+    target_recall: Option<f32>,
+) -> TableIterator<
+    'static,
+    (
+        name!(parameter, String),
+        name!(current, i32),
+        name!(recommended, Option<i32>),
+        name!(recall, Option<f64>),
+        name!(ci_low, Option<f64>),
+        name!(ci_high, Option<f64>),
+        name!(p50_ms, Option<f64>),
+        name!(curve, JsonB),
+    ),
+> {
+    let Some(index) = index else {
+        return TableIterator::new(std::iter::empty());
+    };
+    let goal = target_recall.map_or(guc::config().target_recall, |goal| {
+        // As it was typed, not as a real widens.
+        (f64::from(goal) * 1e6).round() / 1e6
+    });
+    if !(0.5..=1.0).contains(&goal) {
+        raise(
+            UserError::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("target_recall must be from 0.5 to 1, not {goal}"),
+            )
+            .hint("NULL stands for ruvector.dag_healing_target_recall."),
+        );
+    }
+    let target = searchable(index);
+    let last = or_raise(as_owner(|| journal::last_look(&target.info)));
+    let figures = last.as_ref().and_then(|look| look.hnsw.as_ref());
+    let reachable = figures.map(|figures| f64::from(figures.connectivity_score));
+    let wanted = Wanted {
+        k: TUNING_NEIGHBORS,
+        queries: TUNING_QUERIES,
+        mirrored: true,
+        seed: lifecycle::now() as u64,
+    };
+    let tuned = or_raise(measuring::tune(&target, &wanted, goal, reachable));
+    if let Some(ceiling) = &tuned.tuning.ceiling {
+        notice!("{}: {ceiling}", target.info.index_name);
+    }
+    let estimate = tuned.tuning.estimate;
+    let points = tuned.tuning.curve.iter().map(|point| {
+        json!({
+            "setting": point.setting,
+            "recall": point.estimate.recall,
+            "ci_low": point.estimate.ci_low,
+            "ci_high": point.estimate.ci_high,
+            "cost": point.cost,
+        })
+    });
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    TableIterator::once((
+        tuned.parameter.into(),
+        number(tuned.current),
+        tuned.tuning.recommended.map(number),
+        estimate.map(|estimate| estimate.recall),
+        estimate.map(|estimate| estimate.ci_low),
+        estimate.map(|estimate| estimate.ci_high),
+        tuned.p50_ms,
+        JsonB(json!({
+            "target": goal,
+            "queries": estimate.map_or(0, |estimate| estimate.queries),
+            "source": tuned.source.name(),
+            "points": points.collect::<Vec<_>>(),
+        })),
     ))
 }
 

@@ -33,6 +33,8 @@ pub struct HealingConfig {
     pub io_limit_mb: u64,
     /// When heavy repairs may start by themselves.
     pub window: MaintenanceWindow,
+    /// The recall that searches shall have, 0.5 to 1.
+    pub target_recall: f64,
 }
 
 impl Default for HealingConfig {
@@ -49,6 +51,7 @@ impl Default for HealingConfig {
             lock_timeout_ms: 100,
             io_limit_mb: 100,
             window: MaintenanceWindow::Always,
+            target_recall: 0.95,
         }
     }
 }

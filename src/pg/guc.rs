@@ -19,6 +19,7 @@ static ROLLBACK_ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HISTORY_RETENTION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
+static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Defines the settings.
@@ -43,11 +44,13 @@ pub fn init() {
         c"ruvector.dag_healing_threshold",
         c"Performance degradation against the baseline that counts as an issue.",
         &THRESHOLD,
+        (0.0, 1.0),
     );
     float(
         c"ruvector.dag_healing_anomaly_sensitivity",
         c"How readily an observation counts as an anomaly; higher finds more.",
         &ANOMALY_SENSITIVITY,
+        (0.0, 1.0),
     );
     // Repair workers are counted across databases, so this cannot differ between them.
     int(
@@ -98,6 +101,12 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    float(
+        c"ruvector.dag_healing_target_recall",
+        c"The share of the true nearest neighbours that searches shall find.",
+        &TARGET_RECALL,
+        (0.5, 1.0),
+    );
     // SAFETY: the hook is guarded against panics.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -125,9 +134,14 @@ fn int(
     GucRegistry::define_int_guc(name, description, c"", setting, min, max, context, flags);
 }
 
-fn float(name: &'static CStr, description: &'static CStr, setting: &'static GucSetting<f64>) {
+fn float(
+    name: &'static CStr,
+    description: &'static CStr,
+    setting: &'static GucSetting<f64>,
+    (min, max): (f64, f64),
+) {
     let (context, flags) = (GucContext::Suset, GucFlags::default());
-    GucRegistry::define_float_guc(name, description, c"", setting, 0.0, 1.0, context, flags);
+    GucRegistry::define_float_guc(name, description, c"", setting, min, max, context, flags);
 }
 
 #[pg_guard]
@@ -166,6 +180,7 @@ pub fn config() -> HealingConfig {
         io_limit_mb: unsigned(&IO_LIMIT),
         // The check hook has let through only what parses.
         window: window().parse().unwrap_or_default(),
+        target_recall: TARGET_RECALL.get(),
     }
 }
 
@@ -188,6 +203,7 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_lock_timeout": config.lock_timeout_ms,
         "ruvector.dag_healing_io_limit": config.io_limit_mb,
         "ruvector.dag_healing_window": config.window,
+        "ruvector.dag_healing_target_recall": config.target_recall,
     })
 }
 

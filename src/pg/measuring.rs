@@ -1,5 +1,6 @@
 //! Recall measured on real indexes: searches in the snapshot in which their table is read.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use pgrx::pg_sys;
@@ -8,12 +9,16 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::recall::measure::{
     Answer, Answers, Asked, QuerySource, Searching, Truth,
 };
-use ruvector_dag_healing_engine::recall::queries::sample_rows;
+use ruvector_dag_healing_engine::recall::queries::{SampledRow, mirrored, mirrors, sample_rows};
+use ruvector_dag_healing_engine::recall::tune::{EfRequest, Measurement, Tuning, tune_ef};
 use ruvector_dag_healing_engine::vector_index::ReadError;
+use ruvector_dag_healing_engine::vector_index::ivfflat::directory;
 use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
+use ruvector_dag_healing_engine::vector_index::table::RowSource;
 
 use super::guc::{self, Nested};
 use super::heap::{Table, with_table};
+use super::pages::OpenIndex;
 use super::search::Searcher;
 use super::{compat, lifecycle};
 
@@ -32,9 +37,15 @@ pub struct Wanted {
     pub k: u32,
     /// Queries.
     pub queries: u32,
+    /// Whether rows drawn as queries are mirrored, where their type can be: what is found for
+    /// them is then found for queries that are no rows.
+    pub mirrored: bool,
     /// What the draw of queries begins with.
     pub seed: u64,
 }
+
+/// Settings of `hnsw.ef_search` that are tried: always enough.
+const MOST_CALLS: u32 = 20;
 
 /// What was measured.
 pub struct Measured {
@@ -63,7 +74,7 @@ pub fn with_truth<T>(
     let info = &target.info;
     let done = with_table(info.table_oid, info.index_oid, |table| {
         let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
-        let (asked, source) = queries(target, wanted, table)?;
+        let (asked, source) = queries(target, wanted, table, &mut index)?;
         let truth = Truth::seek(table, &target.shape, asked, wanted.k)?;
         let done = work(&truth, source, table, &mut index)?;
         index.close();
@@ -83,8 +94,25 @@ fn queries(
     target: &Target,
     wanted: &Wanted,
     table: &mut Table,
+    index: &mut Searches,
 ) -> Result<(Vec<Asked>, QuerySource), ReadError> {
     let rows = sample_rows(table, &target.shape, wanted.queries as usize, wanted.seed)?;
+    if wanted.mirrored && mirrors(target.shape.value_type) {
+        let mut asked = Vec::with_capacity(rows.len());
+        for SampledRow { row, value } in &rows {
+            let near = index.search(value, 2)?.rows;
+            let Some(other) = near.into_iter().find(|near| near != row) else {
+                continue;
+            };
+            let other = table.value(other)?.unwrap_or_default();
+            let mirrored = mirrored(target.shape.value_type, value, other);
+            asked.extend(mirrored.map(|value| Asked {
+                value,
+                own_row: None,
+            }));
+        }
+        return Ok((asked, QuerySource::MirroredRows));
+    }
     let asked = rows.into_iter().map(|sampled| Asked {
         value: sampled.value,
         own_row: Some(sampled.row),
@@ -92,11 +120,78 @@ fn queries(
     Ok((asked.collect(), QuerySource::SampledRows))
 }
 
-/// The setting that says how much of an index a search looks at, and its largest value.
-pub fn effort_setting(access_method: &str) -> (&'static str, u32) {
+/// A choice of a search parameter.
+pub struct Tuned {
+    /// The setting's name.
+    pub parameter: &'static str,
+    /// Its value in force.
+    pub current: u32,
+    /// What was found.
+    pub tuning: Tuning,
+    /// Median time of a search at what is recommended, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// Where the queries came from.
+    pub source: QuerySource,
+}
+
+/// Finds the smallest setting whose recall meets `goal`. `reachable`: the share of the rows that
+/// a search can reach, where that is known.
+pub fn tune(
+    target: &Target,
+    wanted: &Wanted,
+    goal: f64,
+    reachable: Option<f64>,
+) -> Result<Tuned, PortError> {
+    let parameter = effort_setting(&target.info.access_method);
+    with_truth(target, wanted, |truth, source, table, index| {
+        let current = index.effort();
+        let beam = target.info.access_method == "hnsw";
+        let mut times = BTreeMap::new();
+        let mut ask = |effort: u32| -> Result<Measurement, ReadError> {
+            let answers = truth.ask(index, table, effort, beam)?;
+            times.insert(effort, answers.ms_quantile(0.5));
+            Ok(Measurement {
+                cost: answers.buffers as f64 / truth.len().max(1) as f64,
+                results: answers.hits,
+            })
+        };
+        let tuning = if beam {
+            let request = EfRequest {
+                target: goal,
+                k: wanted.k,
+                current,
+                calls: MOST_CALLS,
+                reachable,
+            };
+            tune_ef(&request, ask)?
+        } else {
+            let Some(mut pages) = OpenIndex::open(target.info.index_oid, true) else {
+                return Err(ReadError::Gone);
+            };
+            let tuning = truth
+                .tally(&directory(&mut pages, &truth.rows())?)
+                .tune(goal);
+            if let Some(probes) = tuning.recommended {
+                ask(probes)?;
+            }
+            tuning
+        };
+        let p50_ms = tuning.recommended.and_then(|at| times.get(&at).copied());
+        Ok(Tuned {
+            parameter,
+            current,
+            tuning,
+            p50_ms,
+            source,
+        })
+    })
+}
+
+/// The setting that says how much of an index a search looks at.
+fn effort_setting(access_method: &str) -> &'static str {
     match access_method {
-        "hnsw" => ("hnsw.ef_search", 1_000),
-        _ => ("ivfflat.probes", 32_768),
+        "hnsw" => "hnsw.ef_search",
+        _ => "ivfflat.probes",
     }
 }
 
@@ -122,7 +217,7 @@ impl Searches {
             searcher,
             // SAFETY: deleted by `close`, or with the transaction.
             memory: unsafe { compat::new_memory_context(c"searches") },
-            setting: effort_setting(access_method).0,
+            setting: effort_setting(access_method),
             nested: None,
         })
     }

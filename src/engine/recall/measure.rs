@@ -3,10 +3,14 @@
 //! Owns the comparison. Knows nothing of where queries come from (`queries`), nor of how an
 //! index is searched: that is handed in as [`Searching`].
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::exact::{Exact, Neighbours, Query, distance};
 use super::interval::{QueryHits, RecallEstimate};
+use super::tune::{LARGEST_EF, ProbesTally};
+use crate::vector_index::ivfflat::Directory;
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::table::RowSource;
 use crate::vector_index::value::Value;
@@ -52,6 +56,8 @@ pub enum QuerySource {
     Captured,
     /// They are values of rows.
     SampledRows,
+    /// They are beside rows, as far as the nearest row is on the other side.
+    MirroredRows,
 }
 
 impl QuerySource {
@@ -60,6 +66,7 @@ impl QuerySource {
         match self {
             Self::Captured => "captured queries",
             Self::SampledRows => "sampled rows",
+            Self::MirroredRows => "mirrored rows",
         }
     }
 }
@@ -135,7 +142,10 @@ impl Truth {
         let mut set = None;
         for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
             let own = u32::from(asked.own_row.is_some());
-            let wanted = effort + if beam { own } else { 0 };
+            let wanted = match beam {
+                true => (effort + own).min(LARGEST_EF),
+                false => effort,
+            };
             if set.replace(wanted) != Some(wanted) {
                 index.set_effort(wanted);
             }
@@ -149,6 +159,49 @@ impl Truth {
             answers.buffers += answer.buffers;
         }
         Ok(answers)
+    }
+
+    /// Every row that counts as a neighbour of some query.
+    pub fn rows(&self) -> BTreeSet<HeapTid> {
+        let near = self.neighbours.iter().flat_map(Neighbours::as_near);
+        near.map(|near| near.row).collect()
+    }
+
+    /// Where the neighbours are, for the whole curve of recall over `ivfflat.probes`.
+    pub fn tally(&self, directory: &Directory) -> ProbesTally {
+        let (metric, value_type) = (self.shape.metric, self.shape.value_type);
+        let lists = u32::try_from(directory.sizes.len()).unwrap_or(u32::MAX);
+        let mut tally = ProbesTally::new(lists, self.k);
+        for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
+            let Ok(query) = Value::decode(value_type, &asked.value) else {
+                continue;
+            };
+            let mut order: Vec<(f64, usize)> = directory
+                .centers
+                .iter()
+                .enumerate()
+                .map(|(list, center)| {
+                    let center = Value::decode(value_type, center).ok();
+                    let apart = center.and_then(|center| distance(metric, &query, &center));
+                    (apart.unwrap_or(f64::INFINITY), list)
+                })
+                .collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut rank = vec![0; order.len()];
+            for (nth, (_, list)) in (1..).zip(&order) {
+                rank[*list] = nth;
+            }
+            let rank_of = |row: &HeapTid| {
+                let list = directory.list_of.get(row);
+                list.map_or(0, |&list| rank[list as usize])
+            };
+            tally.add(
+                neighbours.expected(),
+                neighbours.as_near().iter().map(|near| rank_of(&near.row)),
+                order.iter().map(|(_, list)| directory.sizes[*list]),
+            );
+        }
+        tally
     }
 
     /// How many true neighbours are among `found`.

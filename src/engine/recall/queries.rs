@@ -1,14 +1,16 @@
 //! Queries to measure with, drawn from the rows of the table where no others are known.
 //!
-//! Owns the draw. Knows nothing of searches.
+//! Owns the draw, and the points beside rows. Knows nothing of searches.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
+use half::f16;
+
 use crate::vector_index::sample::{Reservoir, SplitMix};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::table::RowSource;
-use crate::vector_index::value::Value;
+use crate::vector_index::value::{Value, ValueType};
 use crate::vector_index::{HeapTid, ReadError};
 
 /// A row whose value serves as a query.
@@ -82,4 +84,32 @@ fn draw(
 /// Whether a value has a direction; one without is in no index that compares directions.
 fn has_norm(shape: &IndexShape, value: &[u8]) -> bool {
     Value::decode(shape.value_type, value).is_ok_and(|value| value.norm() > 0.0)
+}
+
+/// Whether values of a type have points beside them.
+pub fn mirrors(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::Vector | ValueType::HalfVec)
+}
+
+/// The point beside the value of a row, as far from it as another row is on the other side:
+/// 2 x − y. Rows as queries flatter an index, which has links for them; such points lie where
+/// rows could lie and have none. None for types that have no such point, and where a component
+/// leaves its range.
+pub fn mirrored(value_type: ValueType, row: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    let decode = |bytes| Value::decode(value_type, bytes).ok();
+    let (x, y) = (decode(row)?, decode(other)?);
+    if x.dimensions() != y.dimensions() {
+        return None;
+    }
+    let mut mirrored = row.get(..4)?.to_vec();
+    for (x, y) in x.components().zip(y.components()) {
+        let component = 2.0 * x - y;
+        match value_type {
+            ValueType::Vector => mirrored.extend(component.to_le_bytes()),
+            ValueType::HalfVec => mirrored.extend(f16::from_f32(component).to_le_bytes()),
+            ValueType::Bit | ValueType::SparseVec => return None,
+        }
+    }
+    let value = Value::decode(value_type, &mirrored).ok()?;
+    value.fault().is_none().then_some(mirrored)
 }

@@ -10,6 +10,8 @@ mod ef_search;
 mod isotonic;
 mod probes;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use ef_search::{EfRequest, LARGEST_EF, Measurement, tune_ef};
@@ -47,6 +49,33 @@ pub enum Ceiling {
     },
     /// The measurements allowed were used up before the largest setting was tried.
     OutOfCalls,
+}
+
+/// More queries than anybody would ask to tell two figures apart.
+const MOST_QUERIES: u32 = 100_000;
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { reachable } => write!(
+                f,
+                "no setting helps: searches can reach {:.1} % of the rows; see \
+                 ruvector_dag_detected_issues for the repair",
+                reachable * 100.0
+            ),
+            Self::BelowTarget => write!(f, "the largest setting does not reach the target"),
+            Self::TooFewQueries { wanted } if *wanted > MOST_QUERIES => write!(
+                f,
+                "recall at the largest setting is too near the target to tell them apart"
+            ),
+            Self::TooFewQueries { wanted } => write!(
+                f,
+                "the largest setting may reach the target: that would take some {wanted} queries \
+                 to show"
+            ),
+            Self::OutOfCalls => write!(f, "the target was not reached in the settings tried"),
+        }
+    }
 }
 
 /// What was found.

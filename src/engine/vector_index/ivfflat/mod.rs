@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`layout`] | the bytes on a page |
 //! | `lists` | following the lists through the pages |
+//! | `directory` | which list has which row |
 //! | `drift` | how far the centres are from their members |
 //! | `health` | the figures |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `rows` | the rows and values it has |
 
 mod check;
+mod directory;
 mod drift;
 mod health;
 pub mod layout;
@@ -18,5 +20,6 @@ mod rows;
 mod untrained;
 
 pub use check::check;
+pub use directory::{Directory, directory};
 pub use health::{IvfflatFigures, IvfflatReport, inspect};
 pub use rows::entries;
