@@ -4,6 +4,8 @@
 mod agreement;
 // Who learns what, and whose operators run.
 mod privacy;
+// The choice of search parameters.
+mod tuning;
 
 use postgres::Client;
 
