@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::detection::index_health::{IndexHealthChecker, look_is_due};
+use crate::detection::recall_watch::{self, RecallWatch};
 use crate::diagnosis::diagnose;
 use crate::model::{
     Diagnosis, Finding, IndexHealthCheck, IndexInfo, RepairId, Severity, Timestamp,
@@ -215,11 +216,38 @@ impl SelfHealingEngine {
             if look.checked_at >= begun {
                 world.record_look(&look)?;
             }
+            let look = self.take_pulse(look, world)?;
             self.index_health_checker.observe(look);
             let findings = self.index_health_checker.needs_repair(&identity);
             checked.push((identity, findings));
         }
         Ok(checked)
+    }
+
+    /// Measures the recall of an index if that is due.
+    fn take_pulse(
+        &self,
+        look: IndexHealthCheck,
+        world: &mut dyn World,
+    ) -> Result<IndexHealthCheck, PortError> {
+        let now = world.now();
+        if !recall_watch::is_due(&look, self.config.check_interval_ms, now) {
+            return Ok(look);
+        }
+        let (queries, k) = (recall_watch::QUERIES, recall_watch::NEIGHBORS);
+        let sample = match world.measure_recall(&look.index, queries, k) {
+            Ok(sample) => sample,
+            Err(error @ PortError::Stopped(_)) => return Err(error),
+            // In use, gone, or not to be searched: another cycle will see.
+            Err(_) => return Ok(look),
+        };
+        let target = self.config.target_recall;
+        let watch = RecallWatch::after(look.recall, &look.index, &sample, target, world.now());
+        world.record_recall(&look.index, &watch)?;
+        Ok(IndexHealthCheck {
+            recall: Some(watch),
+            ..look
+        })
     }
 
     fn prioritize_issues(&self, findings: Vec<Finding>) -> Vec<Diagnosis> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::detection::recall_watch::RecallWatch;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
 use crate::vector_index::shape::IndexShape;
@@ -187,6 +188,15 @@ pub enum IndexIssue {
         /// Since the lists were last trained, at least.
         hours: f32,
     },
+    /// Searches find fewer of the true neighbours than they shall.
+    LowRecall {
+        /// Name of the index.
+        index: String,
+        /// The share they find of late.
+        recall: f32,
+        /// The share they shall find.
+        target: f32,
+    },
     /// Much of what a search visits belongs to rows that are gone.
     DeadTuples {
         /// Name of the index.
@@ -222,6 +232,7 @@ impl IndexIssue {
             Self::BuiltEmpty { .. } => "built_empty",
             Self::UnbalancedClusters { .. } => "unbalanced_clusters",
             Self::StaleTraining { .. } => "stale_training",
+            Self::LowRecall { .. } => "low_recall",
             Self::DeadTuples { .. } => "dead_tuples",
         }
     }
@@ -300,6 +311,7 @@ impl IndexHealthCheck {
             hnsw: None,
             ivfflat: None,
             self_query: None,
+            recall: None,
             first_seen: None,
             checked_at,
             notices: Vec::new(),
@@ -316,7 +328,8 @@ impl IndexHealthCheck {
     /// Whether searches can do no harm: nothing was seen that they could stumble over.
     pub fn may_be_searched(&self) -> bool {
         let sound = |f: &HnswFigures| f.dangling_edges == 0 && f.live_elements > 0;
-        self.index.valid && self.hnsw.as_ref().is_some_and(sound)
+        let lists = self.ivfflat.as_ref().is_some_and(|f| f.vectors > 0);
+        self.index.valid && (lists || self.hnsw.as_ref().is_some_and(sound))
     }
 
     /// Takes in searches for rows by their own values, for `k` neighbours each. Where the graph
@@ -337,8 +350,10 @@ impl IndexHealthCheck {
         let first_seen = same.map_or(self.checked_at, |before| {
             before.first_seen.unwrap_or(before.checked_at)
         });
+        let watched = before.and_then(|before| before.recall.clone());
         Self {
             first_seen: Some(first_seen),
+            recall: self.recall.or(watched),
             ..self
         }
     }
@@ -357,6 +372,9 @@ pub struct IndexHealthCheck {
     /// Rows searched for by their own values, where that was asked for.
     #[serde(default)]
     pub self_query: Option<SelfQuery>,
+    /// The watch on its recall.
+    #[serde(default)]
+    pub recall: Option<RecallWatch>,
     /// When this file of the index was first seen.
     #[serde(default)]
     pub first_seen: Option<Timestamp>,

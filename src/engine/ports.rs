@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cycle::{HealingCycleResult, HealingMetrics};
+use crate::detection::recall_watch::{RecallSample, RecallWatch};
 use crate::model::{Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp};
 use crate::repair::guards::{Conditions, Refusal};
 use crate::repair::plan::{Approved, Measured, PlanFacts, RepairPlan, StepKind};
@@ -116,6 +117,8 @@ pub trait Journal {
     fn last_look(&mut self, index: &IndexInfo) -> Result<Option<IndexHealthCheck>, PortError>;
     /// Remembers a look.
     fn record_look(&mut self, look: &IndexHealthCheck) -> Result<(), PortError>;
+    /// Remembers how the watch on the recall of an index stands.
+    fn record_recall(&mut self, index: &IndexInfo, watch: &RecallWatch) -> Result<(), PortError>;
     /// Opens an issue or notes that it was seen again; tells where it stands.
     fn file(&mut self, diagnosis: &Diagnosis) -> Result<IssueState, PortError>;
     /// Resolves every issue of the checked indexes (by identity) but these ids; where `all`
@@ -150,9 +153,21 @@ pub trait Executor {
     fn launch(&mut self, plan: &Approved) -> Result<Option<RepairId>, PortError>;
 }
 
+/// Who measures how well an index answers.
+pub trait Gauge {
+    /// Measures the recall of an index against exact search, by queries drawn anew, at the
+    /// settings that statements have by default.
+    fn measure_recall(
+        &mut self,
+        index: &IndexInfo,
+        queries: u32,
+        k: u32,
+    ) -> Result<RecallSample, PortError>;
+}
+
 /// Everything a check cycle needs.
-pub trait World: Clock + Catalog + Journal + Executor {}
-impl<T: Clock + Catalog + Journal + Executor> World for T {}
+pub trait World: Clock + Catalog + Gauge + Journal + Executor {}
+impl<T: Clock + Catalog + Gauge + Journal + Executor> World for T {}
 
 /// Answers of the index in place and of its replacement.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,6 +3,7 @@
 //! Functions here run inside the caller's transaction. Repairs: see [`super::history`].
 
 use ruvector_dag_healing_engine::cycle::{HealingCycleResult, HealingMetrics};
+use ruvector_dag_healing_engine::detection::recall_watch::RecallWatch;
 use ruvector_dag_healing_engine::model::{Diagnosis, IndexHealthCheck, IndexInfo};
 use ruvector_dag_healing_engine::ports::{IssueState, PortError};
 use ruvector_dag_healing_engine::repair::guards::Refusal;
@@ -27,6 +28,16 @@ pub fn record_look(look: &IndexHealthCheck) -> Result<(), PortError> {
          VALUES ($1->>'identity', $1->'look', now())
          ON CONFLICT (identity) DO UPDATE SET look = excluded.look, checked_at = now()",
         &json!({"identity": look.index.identity(), "look": look}),
+    )
+}
+
+/// Remembers how the watch on the recall of an index stands.
+pub fn record_recall(index: &IndexInfo, watch: &RecallWatch) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.index_state
+         SET look = jsonb_set(look, '{recall}', $1->'recall')
+         WHERE identity = $1->>'identity'",
+        &json!({"identity": index.identity(), "recall": watch}),
     )
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use pgrx::pg_sys;
+use ruvector_dag_healing_engine::detection::recall_watch::RecallSample;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::recall::measure::{
-    Answer, Answers, Asked, QuerySource, Searching, Truth,
+    Answer, Answers, Asked, Pause, QuerySource, Searching, Truth,
 };
 use ruvector_dag_healing_engine::recall::queries::{SampledRow, mirrored, mirrors, sample_rows};
 use ruvector_dag_healing_engine::recall::tune::{EfRequest, Measurement, Tuning, tune_ef};
@@ -20,6 +21,8 @@ use super::guc::{self, Nested};
 use super::heap::{Table, with_table};
 use super::pages::OpenIndex;
 use super::search::Searcher;
+use super::throttle::Throttle;
+use super::xact::{Snapshot, transaction};
 use super::{compat, lifecycle};
 
 /// An index whose recall can be measured.
@@ -65,6 +68,58 @@ pub fn recall(target: &Target, wanted: &Wanted) -> Result<Measured, PortError> {
     })
 }
 
+/// Measures recall in the background: nobody is waited for, the table is read at most so fast, and
+/// `stop` ends it.
+pub fn background(
+    target: &Target,
+    wanted: &Wanted,
+    limit_mb: u64,
+    stop: &dyn Fn() -> bool,
+) -> Result<RecallSample, PortError> {
+    let info = &target.info;
+    let started = Instant::now();
+    transaction(Snapshot::None, || {
+        let mode = pg_sys::AccessShareLock as i32;
+        for oid in [info.table_oid, info.index_oid] {
+            // SAFETY: inside a transaction, at whose end the lock goes. Never queues.
+            if !unsafe { pg_sys::ConditionalLockRelationOid(oid.into(), mode) } {
+                return Err(PortError::Busy(info.table_name.clone()));
+            }
+        }
+        // What the locks were taken on may have been dropped or rebuilt before.
+        let open = OpenIndex::open(info.index_oid, true);
+        if open.is_none_or(|index| index.relfilenode() != info.relfilenode) {
+            return Err(PortError::Gone(info.index_name.clone()));
+        }
+        let mut throttle = Throttle::new(limit_mb);
+        let mut pause = |blocks: u32| throttle.read(u64::from(blocks), stop);
+        let done = with_table(info.table_oid, info.index_oid, |table| {
+            measure(
+                target,
+                wanted,
+                table,
+                &mut pause,
+                |truth, source, table, index| {
+                    let beam = info.access_method == "hnsw";
+                    let effort = index.effort();
+                    let answers = truth.ask(index, table, effort, beam)?;
+                    Ok(RecallSample {
+                        hits: answers.hits,
+                        search: format!("{} = {effort}", effort_setting(&info.access_method)),
+                        source: source.name().into(),
+                        took_ms: 0.0,
+                    })
+                },
+            )
+        });
+        let sample = done.unwrap_or_else(|| Ok(RecallSample::default()))?;
+        Ok(RecallSample {
+            took_ms: started.elapsed().as_secs_f64() * 1000.0,
+            ..sample
+        })
+    })
+}
+
 /// Runs `work` with the exact answers to some queries, their source, the table and the index.
 pub fn with_truth<T>(
     target: &Target,
@@ -73,12 +128,7 @@ pub fn with_truth<T>(
 ) -> Result<T, PortError> {
     let info = &target.info;
     let done = with_table(info.table_oid, info.index_oid, |table| {
-        let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
-        let (asked, source) = queries(target, wanted, table, &mut index)?;
-        let truth = Truth::seek(table, &target.shape, asked, wanted.k)?;
-        let done = work(&truth, source, table, &mut index)?;
-        index.close();
-        Ok::<T, ReadError>(done)
+        measure(target, wanted, table, &mut |_| Ok(()), work)
     });
     match done {
         Some(done) => Ok(done?),
@@ -87,6 +137,23 @@ pub fn with_truth<T>(
             info.table_name
         ))),
     }
+}
+
+fn measure<T>(
+    target: &Target,
+    wanted: &Wanted,
+    table: &mut Table,
+    pause: &mut Pause<'_>,
+    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let info = &target.info;
+    let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
+    let done = queries(target, wanted, table, &mut index).and_then(|(asked, source)| {
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
+        work(&truth, source, table, &mut index)
+    });
+    index.close();
+    done
 }
 
 /// The queries to measure with.

@@ -32,6 +32,7 @@ mod search;
 pub mod shmem;
 pub mod sql;
 pub mod system;
+mod throttle;
 pub mod toplevel;
 pub mod workbench;
 pub mod world;

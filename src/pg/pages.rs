@@ -4,14 +4,13 @@
 //! holds the index open; one for the background, which lets go of everything between batches
 //! and notices when the file is no longer the one it began with.
 
-use std::time::{Duration, Instant};
-
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 use super::shmem::Phase;
+use super::throttle::Throttle;
 use super::xact::{Snapshot, transaction};
 use super::{lifecycle, progress};
 
@@ -96,7 +95,7 @@ impl OpenIndex {
         }
     }
 
-    fn relfilenode(&self) -> u32 {
+    pub(super) fn relfilenode(&self) -> u32 {
         // SAFETY: the relation is open.
         unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() }
     }
@@ -196,17 +195,13 @@ impl PageSource for OpenIndex {
 
 /// Blocks read before everything is let go of: 2 MB.
 const BATCH: usize = 256;
-/// Longest sleep at a time, so that a worker told to leave does so soon.
-const NAP: Duration = Duration::from_millis(200);
 
 /// An index read in batches, each a transaction of its own without a snapshot.
 pub struct BackgroundPages<'a> {
     index: IndexInfo,
-    bytes_per_second: u64,
+    throttle: Throttle,
     /// Whether to give up, asked between batches.
     stop: &'a dyn Fn() -> bool,
-    started: Instant,
-    bytes: u64,
     /// Of the first batch.
     began: Option<LogPosition>,
 }
@@ -217,10 +212,8 @@ impl<'a> BackgroundPages<'a> {
     pub fn new(index: &IndexInfo, limit_mb: u64, stop: &'a dyn Fn() -> bool) -> Self {
         Self {
             index: index.clone(),
-            bytes_per_second: limit_mb * 1_000_000,
+            throttle: Throttle::new(limit_mb),
             stop,
-            started: Instant::now(),
-            bytes: 0,
             began: None,
         }
     }
@@ -246,27 +239,6 @@ impl<'a> BackgroundPages<'a> {
             PortError::Failed(reason) => ReadError::Unreadable { block: 0, reason },
         })
     }
-
-    /// Sleeps as long as the limit asks.
-    fn throttle(&self) -> Result<(), ReadError> {
-        loop {
-            if (self.stop)() {
-                return Err(ReadError::Stopped);
-            }
-            let Some(seconds) = self
-                .bytes
-                .checked_div(self.bytes_per_second)
-                .map(|_| self.bytes as f64 / self.bytes_per_second as f64)
-            else {
-                return Ok(());
-            };
-            let ahead = seconds - self.started.elapsed().as_secs_f64();
-            if ahead < 0.001 {
-                return Ok(());
-            }
-            lifecycle::wait(Duration::from_secs_f64(ahead).min(NAP));
-        }
-    }
 }
 
 impl PageSource for BackgroundPages<'_> {
@@ -286,13 +258,12 @@ impl PageSource for BackgroundPages<'_> {
                 }
                 (read, open.began)
             })?;
-            if self.bytes == 0 {
+            if self.throttle.pages() == 0 {
                 self.began = began;
             }
-            self.bytes += read * PAGE_SIZE as u64;
-            let pages = self.bytes / PAGE_SIZE as u64;
+            let pages = self.throttle.pages() + read;
             progress::note(self.index.index_oid, Phase::Index, pages, self.index.blocks);
-            self.throttle()?;
+            self.throttle.read(read, self.stop)?;
         }
         Ok(())
     }

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use pgrx::log;
 use ruvector_dag_healing_engine::cycle::{HealingCycleResult, HealingMetrics};
+use ruvector_dag_healing_engine::detection::recall_watch::{RecallSample, RecallWatch};
 use ruvector_dag_healing_engine::model::{
     Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp,
 };
 use ruvector_dag_healing_engine::ports::{
-    ActiveRepair, Catalog, Clock, Executor, IssueState, Journal, PortError,
+    ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, Journal, PortError,
 };
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
 
+use super::measuring::{self, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
 use super::{catalog, executor, guc, history, journal, lifecycle};
@@ -51,6 +53,30 @@ impl Catalog for HealerWorld {
     }
 }
 
+impl Gauge for HealerWorld {
+    fn measure_recall(
+        &mut self,
+        index: &IndexInfo,
+        queries: u32,
+        k: u32,
+    ) -> Result<RecallSample, PortError> {
+        let target = Target {
+            info: index.clone(),
+            shape: index
+                .shape
+                .clone()
+                .ok_or_else(|| PortError::Failed("how the index compares is not known".into()))?,
+        };
+        let wanted = Wanted {
+            k,
+            queries,
+            mirrored: false,
+            seed: lifecycle::now() as u64,
+        };
+        measuring::background(&target, &wanted, self.io_limit_mb, self.stop.as_ref())
+    }
+}
+
 impl Journal for HealerWorld {
     fn last_look(&mut self, index: &IndexInfo) -> Result<Option<IndexHealthCheck>, PortError> {
         in_transaction(|| journal::last_look(index))
@@ -62,6 +88,10 @@ impl Journal for HealerWorld {
             log!("ruvector_dag_healing: {}: {notice}", look.index.index_name);
         }
         Ok(())
+    }
+
+    fn record_recall(&mut self, index: &IndexInfo, watch: &RecallWatch) -> Result<(), PortError> {
+        in_transaction(|| journal::record_recall(index, watch))
     }
 
     fn file(&mut self, diagnosis: &Diagnosis) -> Result<IssueState, PortError> {

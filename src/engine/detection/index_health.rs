@@ -115,7 +115,34 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         let share = share as f32;
         add(IndexIssue::DeadTuples { index: name, share }, evidence);
     }
+    if let Some((issue, evidence)) = look.recall.as_ref().and_then(|watch| watch.issue(index))
+        && !found
+            .iter()
+            .any(|finding| explains_low_recall(&finding.issue))
+    {
+        found.push(Finding {
+            issue,
+            index: index.clone(),
+            evidence,
+        });
+    }
     found
+}
+
+/// Whether an issue is a cause of low recall, which is then no issue of its own.
+fn explains_low_recall(issue: &Issue) -> bool {
+    matches!(
+        issue,
+        Issue::Index(
+            IndexIssue::OrphanNodes { .. }
+                | IndexIssue::PoorConnectivity { .. }
+                | IndexIssue::DanglingEdges { .. }
+                | IndexIssue::DeadEntryPoint { .. }
+                | IndexIssue::DuplicateSink { .. }
+                | IndexIssue::BuiltEmpty { .. }
+                | IndexIssue::StaleTraining { .. }
+        )
+    )
 }
 
 /// Whether searches start too low. What mends any other fault of the graph mends that as well.

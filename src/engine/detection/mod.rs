@@ -2,3 +2,4 @@
 
 mod birth;
 pub mod index_health;
+pub mod recall_watch;

@@ -72,6 +72,13 @@ pub fn assess(finding: &Finding) -> Value {
             "removable_distortion": 1.0 - evidence["centroid_quality"].as_f64().unwrap_or(1.0),
             "advice": retrain(finding),
         }),
+        IndexIssue::LowRecall { recall, target, .. } => json!({
+            "neighbours_missed": 1.0 - f64::from(*recall),
+            "advice": format!(
+                "SELECT * FROM ruvector_dag_tune({}, {target});",
+                literal(&finding.index.index_name)
+            ),
+        }),
         IndexIssue::DeadTuples { share, .. } => json!({"dead_share": share}),
     }
 }
@@ -117,6 +124,11 @@ fn leave_out(finding: &Finding) -> String {
 
 fn evidence_of(finding: &Finding, key: &str) -> u64 {
     finding.evidence[key].as_u64().unwrap_or_default()
+}
+
+/// A name as SQL's string literals have it.
+fn literal(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "''"))
 }
 
 /// What trains lists anew, and how many there should be.

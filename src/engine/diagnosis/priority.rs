@@ -5,6 +5,9 @@ use crate::model::{IndexIssue, Issue, Severity};
 /// A smaller reached share than this is critical.
 const CRITICAL_CONNECTIVITY: f32 = 0.5;
 
+/// Recall lower than the target by more than this is pressing.
+const VERY_LOW_RECALL: f32 = 0.2;
+
 /// Priority of an issue; higher is sooner.
 pub fn compute_priority(issue: &Issue) -> u32 {
     let Issue::Index(issue) = issue;
@@ -25,6 +28,8 @@ pub fn compute_priority(issue: &Issue) -> u32 {
         IndexIssue::BornUnreachable { .. } => 20,
         IndexIssue::BuiltEmpty { .. } => 80,
         IndexIssue::UnbalancedClusters { .. } | IndexIssue::StaleTraining { .. } => 50,
+        IndexIssue::LowRecall { recall, target, .. } if target - recall > VERY_LOW_RECALL => 80,
+        IndexIssue::LowRecall { .. } => 50,
         IndexIssue::DeadTuples { .. } => 40,
     }
 }

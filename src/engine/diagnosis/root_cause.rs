@@ -91,6 +91,13 @@ pub fn name_cause(finding: &Finding) -> String {
             "the rows have moved away from where they were when the lists were trained, at least \
              {hours:.0} hours ago"
         ),
+        IndexIssue::LowRecall { recall, target, .. } => format!(
+            "searches with {} find {:.1} % of the true neighbours, {:.1} % are wanted; nothing is \
+             seen to be wrong with the index itself",
+            finding.evidence["search"].as_str().unwrap_or_default(),
+            recall * 100.0,
+            target * 100.0
+        ),
         IndexIssue::DeadTuples { .. } => {
             "rows were deleted or updated faster than vacuum took them out of the index".into()
         }

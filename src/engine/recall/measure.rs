@@ -16,6 +16,12 @@ use crate::vector_index::table::RowSource;
 use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, ReadError};
 
+/// Blocks of the table read without a pause: 4 MB.
+const BLOCKS_AT_A_TIME: usize = 512;
+
+/// Called after so many blocks of the table were read: may sleep, and may end it.
+pub type Pause<'a> = dyn FnMut(u32) -> Result<(), ReadError> + 'a;
+
 /// An index that can be searched, in the snapshot in which its table is read.
 pub trait Searching {
     /// What says how much of the index a search looks at, as it is in force: `hnsw.ef_search`
@@ -81,12 +87,13 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Seeks the `k` nearest rows of each query, in one pass over the table.
+    /// Seeks the `k` nearest rows of each query, in one pass over the table with pauses.
     pub fn seek(
         table: &mut dyn RowSource,
         shape: &IndexShape,
         asked: Vec<Asked>,
         k: u32,
+        pause: &mut Pause<'_>,
     ) -> Result<Self, ReadError> {
         let mut queries = Vec::with_capacity(asked.len());
         let mut usable = Vec::with_capacity(asked.len());
@@ -100,12 +107,17 @@ impl Truth {
             }
         }
         let mut exact = Exact::new(shape.metric, shape.value_type, k, &queries);
+        // In one snapshot: rows that come later are not seen in any block.
         let blocks = table.block_count()?;
-        table.rows(0..blocks, &mut |row, value| {
-            let value = value();
-            let value = Value::decode(shape.value_type, &value).ok();
-            exact.offer(row, value.as_ref());
-        })?;
+        for start in (0..blocks).step_by(BLOCKS_AT_A_TIME) {
+            let end = blocks.min(start.saturating_add(BLOCKS_AT_A_TIME as u32));
+            table.rows(start..end, &mut |row, value| {
+                let value = value();
+                let value = Value::decode(shape.value_type, &value).ok();
+                exact.offer(row, value.as_ref());
+            })?;
+            pause(end - start)?;
+        }
         Ok(Self {
             shape: shape.clone(),
             asked: usable,

@@ -6,6 +6,8 @@ mod agreement;
 mod privacy;
 // The choice of search parameters.
 mod tuning;
+// Recall measured in the background.
+mod watch;
 
 use postgres::Client;
 

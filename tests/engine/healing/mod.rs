@@ -12,6 +12,8 @@ mod guards;
 mod issues;
 // Two indexes compared by what searches return.
 mod probe;
+// Recall measured in the background, and too low.
+mod recall_watch;
 // Closing what a crash left open.
 mod recovery;
 // Steps taken, and taken back.

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 
 use ruvector_dag_healing_engine::cycle::{HealingCycleResult, HealingMetrics};
+use ruvector_dag_healing_engine::detection::recall_watch::{RecallSample, RecallWatch};
 use ruvector_dag_healing_engine::model::{
     Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp,
 };
 use ruvector_dag_healing_engine::ports::{
-    ActiveRepair, Catalog, Clock, Executor, IssueState, IssueStatus, Journal, PortError,
+    ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, IssueStatus, Journal, PortError,
 };
+use ruvector_dag_healing_engine::recall::interval::QueryHits;
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
@@ -26,6 +28,10 @@ pub struct World {
     pub cycles: u64,
     /// Workers to be had.
     pub room: usize,
+    /// Neighbours that every query asked misses, how long a measurement takes, and how many were made.
+    pub missed: u32,
+    pub measurement_ms: f64,
+    pub measurements: u32,
     /// What reading any page gives.
     pub unreadable: Option<PortError>,
 }
@@ -64,6 +70,13 @@ impl Catalog for World {
 impl Journal for World {
     fn last_look(&mut self, index: &IndexInfo) -> Result<Option<IndexHealthCheck>, PortError> {
         Ok(self.looks.get(&index.identity()).cloned())
+    }
+
+    fn record_recall(&mut self, index: &IndexInfo, watch: &RecallWatch) -> Result<(), PortError> {
+        if let Some(look) = self.looks.get_mut(&index.identity()) {
+            look.recall = Some(watch.clone());
+        }
+        Ok(())
     }
 
     fn record_look(&mut self, look: &IndexHealthCheck) -> Result<(), PortError> {
@@ -134,6 +147,27 @@ impl Journal for World {
             checks_performed: self.cycles,
             issues_detected: opened as u64,
             ..HealingMetrics::default()
+        })
+    }
+}
+
+impl Gauge for World {
+    fn measure_recall(
+        &mut self,
+        _index: &IndexInfo,
+        queries: u32,
+        k: u32,
+    ) -> Result<RecallSample, PortError> {
+        self.measurements += 1;
+        let hits = QueryHits {
+            hits: k - self.missed,
+            of: k,
+        };
+        Ok(RecallSample {
+            hits: vec![hits; queries as usize],
+            search: "hnsw.ef_search = 40".into(),
+            source: "sampled rows".into(),
+            took_ms: self.measurement_ms,
         })
     }
 }

@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+use crate::harness::{Options, Server, skip};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn low_recall_is_noticed_in_the_background_and_its_end_as_well() {
+    let options = Options::new()
+        .setting("ruvector.dag_healing_enabled", "off")
+        .setting("ruvector.dag_healing_interval_ms", 200)
+        .setting("ruvector.dag_healing_target_recall", 0.97);
+    let server = Server::start(options);
+    if server.pgvector_version().is_none() {
+        return skip(
+            "low_recall_is_noticed_in_the_background_and_its_end_as_well",
+            "no pgvector",
+        );
+    }
+    server.create_database("app", &["vector", "ruvector_dag_healing"]);
+    // What statements have by default: too little for this graph.
+    server.execute("postgres", "ALTER DATABASE app SET hnsw.ef_search = 10");
+    server.execute(
+        "app",
+        "CREATE TABLE docs (v vector(16));
+         INSERT INTO docs SELECT (SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE i > 0)
+             FROM generate_series(1, 3000) i;
+         CREATE INDEX docs_idx ON docs USING hnsw (v vector_l2_ops) WITH (m = 6, ef_construction = 24)",
+    );
+    let open = || -> i64 {
+        server.value(
+            "app",
+            "SELECT count(*) FROM ruvector_dag_detected_issues('docs') WHERE issue_type = 'low_recall'",
+        )
+    };
+    server.wait_until("low recall is an issue", SOON, || open() == 1);
+    let (cause, advice): (String, String) = {
+        let row = server
+            .client("app")
+            .query_one(
+                "SELECT root_cause, impact->>'advice' FROM ruvector_dag_detected_issues('docs')
+                 WHERE issue_type = 'low_recall'",
+                &[],
+            )
+            .expect("the issue");
+        (row.get(0), row.get(1))
+    };
+    assert!(cause.contains("hnsw.ef_search = 10"), "{cause}");
+    // The advice can be followed as it stands.
+    let recommended: Option<i32> = server
+        .client("app")
+        .query_one(advice.trim_end_matches(';'), &[])
+        .expect("the advice is SQL")
+        .get("recommended");
+    let recommended = recommended.expect("the target can be reached");
+    assert!(recommended > 10, "{recommended}");
+    server.execute(
+        "postgres",
+        &format!(
+            "ALTER DATABASE app SET hnsw.ef_search = {}",
+            4 * recommended
+        ),
+    );
+    server.wait_until("its end is noticed", SOON, || open() == 0);
+    let log = server.log();
+    assert!(!log.contains("WARNING") && !log.contains("ERROR"), "{log}");
+}
