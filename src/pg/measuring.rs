@@ -22,6 +22,7 @@ use super::heap::{Table, with_table};
 use super::pages::OpenIndex;
 use super::search::Searcher;
 use super::throttle::Throttle;
+use super::uncounted::Uncounted;
 use super::xact::{Snapshot, transaction};
 use super::{compat, lifecycle};
 
@@ -148,10 +149,14 @@ fn measure<T>(
 ) -> Result<T, ReadError> {
     let info = &target.info;
     let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
+    // SAFETY: both are open until `close` below, or until the transaction aborts.
+    let uncounted =
+        unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
     let done = queries(target, wanted, table, &mut index).and_then(|(asked, source)| {
         let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
         work(&truth, source, table, &mut index)
     });
+    drop(uncounted);
     index.close();
     done
 }

@@ -34,6 +34,7 @@ pub mod sql;
 pub mod system;
 mod throttle;
 pub mod toplevel;
+mod uncounted;
 pub mod workbench;
 pub mod world;
 pub mod xact;

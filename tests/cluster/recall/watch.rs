@@ -62,6 +62,13 @@ fn low_recall_is_noticed_in_the_background_and_its_end_as_well() {
         ),
     );
     server.wait_until("its end is noticed", SOON, || open() == 0);
+    // What was read for this is nobody's use of the index or the table.
+    let counted: i64 = server.value(
+        "app",
+        "SELECT (pg_stat_get_numscans('docs_idx'::regclass) + pg_stat_get_numscans('docs'::regclass))",
+    );
+    // One scan of the table built the index.
+    assert!(counted <= 1, "{counted} scans are in the statistics");
     let log = server.log();
     assert!(!log.contains("WARNING") && !log.contains("ERROR"), "{log}");
 }
