@@ -296,7 +296,9 @@ impl Searches {
 
     /// Closes what was opened.
     pub fn close(mut self) {
-        self.nested.take().map(Nested::end);
+        if let Some(set_before) = self.nested.take() {
+            set_before.end();
+        }
         // SAFETY: opened by `open`, in the same transaction.
         unsafe {
             pg_sys::MemoryContextDelete(self.memory);
@@ -311,7 +313,9 @@ impl Searching for Searches {
     }
 
     fn set_effort(&mut self, effort: u32) {
-        self.nested.take().map(Nested::end);
+        if let Some(set_before) = self.nested.take() {
+            set_before.end();
+        }
         self.nested = Some(Nested::set(self.setting, &effort.to_string()));
     }
 
