@@ -166,6 +166,23 @@ fn compressed_values_are_read() {
 }
 
 #[test]
+fn a_centre_that_claims_more_dimensions_than_it_has_components_is_none() {
+    let mut pages = two_lists().pages();
+    // A sparse vector of a billion dimensions, none of them with a component.
+    let value = [1_000_000_000_u32, 0, 0].map(u32::to_le_bytes).concat();
+    let word = ((value.len() as u32 + 4) << 2).to_le_bytes();
+    let list = [&[0xFF; 8][..], &word, &value].concat();
+    pages[1] = page(&[list], u32::MAX);
+    let sparse = IndexShape {
+        value_type: ValueType::SparseVec,
+        ..shape(Metric::L2)
+    };
+    let report = inspect(&mut Source(pages), &sparse, &InspectOptions::default());
+    let notices = report.expect("figures").notices;
+    assert!(notices.iter().any(|n| n.contains('1')), "{notices:?}");
+}
+
+#[test]
 fn chains_that_lead_back_end() {
     let mut pages = two_lists().pages();
     pages[1][8184..8188].copy_from_slice(&1_u32.to_le_bytes());

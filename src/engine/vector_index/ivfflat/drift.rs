@@ -40,12 +40,14 @@ fn is_spherical(shape: &IndexShape) -> bool {
 impl Members {
     /// A list without members yet. None where its centre cannot be read.
     pub(super) fn new(shape: &IndexShape, center: &[u8]) -> Option<Self> {
-        let center = Value::decode(shape.value_type, center).ok()?;
-        Some(Self {
+        let value = Value::decode(shape.value_type, center).ok()?;
+        let center: Vec<f32> = value.components().collect();
+        // A sparse vector, which no list has, may claim any dimensions.
+        (center.len() == value.dimensions() as usize).then(|| Self {
             count: 0,
-            sum: vec![0.0; center.dimensions() as usize],
+            sum: vec![0.0; center.len()],
             squares: 0.0,
-            center: center.components().collect(),
+            center,
         })
     }
 
