@@ -8,6 +8,7 @@ use crate::harness::{Options, Server};
 fn server() -> Server {
     let server = Server::start(
         Options::new()
+            .undemanding()
             .setting("ruvector.dag_healing_enabled", "off")
             .setting("autovacuum", "off")
             .setting("max_parallel_maintenance_workers", 0),

@@ -7,7 +7,7 @@ use crate::workers::{LIMIT, load, settled_healer};
 
 #[test]
 fn temporary_tables_of_others_are_refused() {
-    let server = Server::start(Options::new());
+    let server = Server::start(Options::new().undemanding());
     if server.pgvector_version().is_none() {
         return skip("temporary_tables_of_others_are_refused", "no pgvector");
     }
@@ -74,7 +74,11 @@ fn temporary_tables_of_others_are_refused() {
 
 #[test]
 fn what_a_session_sees_is_filed_and_resolved() {
-    let server = Server::start(Options::new().setting("ruvector.dag_healing_enabled", "off"));
+    let server = Server::start(
+        Options::new()
+            .undemanding()
+            .setting("ruvector.dag_healing_enabled", "off"),
+    );
     if server.pgvector_version().is_none() {
         return skip("what_a_session_sees_is_filed_and_resolved", "no pgvector");
     }

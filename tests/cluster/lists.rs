@@ -139,6 +139,7 @@ fn ask_the_script(file: &Path, found: &Lists, sizes: &Sizes) {
 fn figures_agree_from_the_build_to_drift() {
     let server = Server::start(
         Options::new()
+            .undemanding()
             .setting("autovacuum", "off")
             .setting("ruvector.dag_healing_enabled", "off"),
     );
@@ -194,7 +195,11 @@ fn figures_agree_from_the_build_to_drift() {
 
 #[test]
 fn every_kind_of_value_is_read() {
-    let server = Server::start(Options::new().setting("ruvector.dag_healing_enabled", "off"));
+    let server = Server::start(
+        Options::new()
+            .undemanding()
+            .setting("ruvector.dag_healing_enabled", "off"),
+    );
     server.create_database("app", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("app");
     for (kind, value, class) in [
@@ -250,7 +255,11 @@ fn every_kind_of_value_is_read() {
 
 #[test]
 fn an_invalid_index_on_lists_is_rebuilt() {
-    let server = Server::start(Options::new().setting("ruvector.dag_healing_interval_ms", 500));
+    let server = Server::start(
+        Options::new()
+            .undemanding()
+            .setting("ruvector.dag_healing_interval_ms", 500),
+    );
     server.create_database("app", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("app");
     client

@@ -28,7 +28,11 @@ fn refused(server: &Server, statement: &str) -> (String, String) {
 
 #[test]
 fn a_standby_looks_on_and_heals_once_promoted() {
-    let options = || Options::new().setting("ruvector.dag_healing_interval_ms", 1_000);
+    let options = || {
+        Options::new()
+            .undemanding()
+            .setting("ruvector.dag_healing_interval_ms", 1_000)
+    };
     let primary = Server::start(options().setting("autovacuum", "off"));
     if primary.pgvector_version().is_none() {
         return skip("a_standby_looks_on_and_heals_once_promoted", "no pgvector");

@@ -87,6 +87,12 @@ impl Options {
         self
     }
 
+    /// A server that asks little of recall: random rows in few dimensions are hard to search, and low recall is
+    /// an issue of its own.
+    pub fn undemanding(self) -> Self {
+        self.setting("ruvector.dag_healing_target_recall", 0.5)
+    }
+
     fn installation(&self) -> Installation {
         match &self.installation {
             None => Installation::chosen(),

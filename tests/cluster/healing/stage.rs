@@ -15,6 +15,7 @@ pub const LONG: Duration = Duration::from_secs(90);
 /// A server whose healer looks twice a second, and which vacuums only when a test says so.
 pub fn options() -> Options {
     Options::new()
+        .undemanding()
         .setting("ruvector.dag_healing_interval_ms", 500)
         .setting("autovacuum", "off")
 }

@@ -65,6 +65,7 @@ fn stopped_at_once_inside_the_steps_that_wait() {
 fn start() -> Server {
     let server = Server::start(
         Options::new()
+            .undemanding()
             .setting("ruvector.dag_healing_interval_ms", 500)
             .setting("ruvector.dag_healing_enabled", "off")
             .setting("restart_after_crash", "on"),

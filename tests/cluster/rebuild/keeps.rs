@@ -7,6 +7,7 @@ use crate::harness::{Options, Server};
 fn start(enabled: &str) -> Server {
     let server = Server::start(
         Options::new()
+            .undemanding()
             .setting("ruvector.dag_healing_interval_ms", 500)
             .setting("ruvector.dag_healing_rollback_enabled", "off")
             .setting("ruvector.dag_healing_enabled", enabled),

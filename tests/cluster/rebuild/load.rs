@@ -12,8 +12,11 @@ const INTERVAL_MS: u32 = 1_000;
 
 #[test]
 fn damage_is_found_and_mended_while_clients_go_on() {
-    let server =
-        Server::start(Options::new().setting("ruvector.dag_healing_interval_ms", INTERVAL_MS));
+    let server = Server::start(
+        Options::new()
+            .undemanding()
+            .setting("ruvector.dag_healing_interval_ms", INTERVAL_MS),
+    );
     server.create_database(DATABASE, &["vector", "ruvector_dag_healing"]);
     let mut client = server.client(DATABASE);
     let data = Embeddings::descriptions();

@@ -8,6 +8,7 @@ use crate::harness::{Options, Server};
 
 fn start(settings: &[(&str, &str)]) -> Server {
     let options = Options::new()
+        .undemanding()
         .setting("ruvector.dag_healing_interval_ms", 500)
         .setting("ruvector.dag_healing_enabled", "off");
     let server = Server::start(settings.iter().fold(options, |options, (name, value)| {

@@ -10,6 +10,7 @@ use crate::harness::{Options, Server};
 fn start(interval_ms: u32, enabled: &str) -> Server {
     let server = Server::start(
         Options::new()
+            .undemanding()
             .setting("ruvector.dag_healing_interval_ms", interval_ms)
             .setting("ruvector.dag_healing_enabled", enabled),
     );
