@@ -133,7 +133,7 @@ const NEIGHBORS: u32 = 10;
 /// Searches the index for some of its rows, unless its figures speak against it.
 fn search(look: &mut IndexHealthCheck, rows: &[HeapTid], full: bool) {
     let sampled = look.hnsw.as_ref().is_some_and(|figures| figures.sampled);
-    if !look.may_be_searched() || !(full || sampled) {
+    if look.hnsw.is_none() || !look.may_be_searched() || !(full || sampled) {
         return;
     }
     let every = if sampled { 1 } else { 5 };

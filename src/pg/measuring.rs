@@ -13,7 +13,7 @@ use ruvector_dag_healing_engine::recall::measure::{
 use ruvector_dag_healing_engine::recall::queries::{SampledRow, mirrored, mirrors, sample_rows};
 use ruvector_dag_healing_engine::recall::tune::{EfRequest, Measurement, Tuning, tune_ef};
 use ruvector_dag_healing_engine::vector_index::ReadError;
-use ruvector_dag_healing_engine::vector_index::ivfflat::directory;
+use ruvector_dag_healing_engine::vector_index::ivfflat::{chains_end, directory};
 use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 use ruvector_dag_healing_engine::vector_index::table::RowSource;
 
@@ -148,6 +148,13 @@ fn measure<T>(
     work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
     let info = &target.info;
+    if info.access_method == "ivfflat" {
+        let Some(mut pages) = OpenIndex::open(info.index_oid, true) else {
+            return Err(ReadError::Gone);
+        };
+        // A search could go on for ever, and take all memory.
+        chains_end(&mut pages)?;
+    }
     let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
     // SAFETY: both are open until `close` below, or until the transaction aborts.
     let uncounted =

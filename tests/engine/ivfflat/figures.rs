@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ruvector_dag_healing_engine::vector_index::PAGE_SIZE;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
 use ruvector_dag_healing_engine::vector_index::ivfflat::{
-    IvfflatFigures, IvfflatReport, check, entries, inspect,
+    IvfflatFigures, IvfflatReport, chains_end, check, entries, inspect,
 };
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
@@ -189,6 +189,19 @@ fn chains_that_lead_back_end() {
     pages[3][8184..8188].copy_from_slice(&2_u32.to_le_bytes());
     let report = within(pages, Metric::L2, 1 << 20);
     assert_eq!(report.figures.vectors, 6);
+}
+
+#[test]
+fn a_search_is_begun_only_where_it_ends() {
+    let whole = two_lists().pages();
+    assert_eq!(chains_end(&mut Source(whole.clone())), Ok(()));
+    for block in 1..whole.len() {
+        for next in [1, block as u32, whole.len() as u32, 1_000_000] {
+            let mut pages = whole.clone();
+            pages[block][PAGE_SIZE - 8..PAGE_SIZE - 4].copy_from_slice(&next.to_le_bytes());
+            chains_end(&mut Source(pages)).expect_err("a chain that leads astray");
+        }
+    }
 }
 
 fn index() -> impl Strategy<Value = Index> {

@@ -35,6 +35,49 @@ pub(super) fn each_list(
     Ok(pages)
 }
 
+/// Whether a search through the lists comes to an end: every chain leads upwards, as pgvector
+/// makes them, and only to pages of an IVFFlat index. pgvector follows a chain that leads back
+/// for ever. Fails with the block where it does not. Reads every page once, those of lists twice.
+pub fn chains_end(source: &mut dyn PageSource) -> Result<(), ReadError> {
+    let blocks = source.block_count()? as usize;
+    let (mut sound, mut wanted) = (Bitmap::new(blocks), Bitmap::new(blocks));
+    let (mut astray, mut last) = (None, 1);
+    wanted.insert(1);
+    each_list(source, &mut |_, list| {
+        wanted.insert(list.start as usize);
+        last = last.max(list.start);
+    })?;
+    source.read(&mut (1..blocks as u32), &mut |block, bytes| {
+        let page = RawPage::new(bytes);
+        if page.is_new() || !layout::has_id(&page) {
+            return;
+        }
+        sound.insert(block as usize);
+        match page.next_block() {
+            Some(next) if next <= block => astray = Some(block),
+            Some(next) => {
+                wanted.insert(next as usize);
+                last = last.max(next);
+            }
+            None => {}
+        }
+    })?;
+    // An insert may have added a page meanwhile.
+    if last >= source.block_count()? {
+        astray = Some(last);
+    }
+    let lost = wanted
+        .iter()
+        .find(|&block| block < blocks && !sound.contains(block));
+    match astray.or(lost.and_then(|block| u32::try_from(block).ok())) {
+        None => Ok(()),
+        Some(block) => Err(ReadError::Unreadable {
+            block,
+            reason: "the chain of a list does not lead on from here".into(),
+        }),
+    }
+}
+
 /// Shows every page of entries with the number of its list and its block, in block order. `starts`: the first
 /// page of each list. Pages in `not_entries` are left out, and those of no list.
 pub(super) fn each_page_of_entries(

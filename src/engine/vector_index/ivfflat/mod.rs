@@ -22,4 +22,5 @@ mod untrained;
 pub use check::check;
 pub use directory::{Directory, directory};
 pub use health::{IvfflatFigures, IvfflatReport, inspect};
+pub use lists::chains_end;
 pub use rows::entries;
