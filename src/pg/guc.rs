@@ -5,8 +5,8 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::{pg_guard, pg_sys};
-use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow};
+use pgrx::{PostgresGucEnum, pg_guard, pg_sys};
+use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow, ParameterTuning};
 use serde_json::{Value, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -20,7 +20,20 @@ static HISTORY_RETENTION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
+static PARAMETER_TUNING: GucSetting<TuningSetting> =
+    GucSetting::<TuningSetting>::new(TuningSetting::Advise);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// `ruvector.dag_healing_parameter_tuning` as it is typed.
+#[derive(Clone, Copy, Debug, PostgresGucEnum)]
+enum TuningSetting {
+    #[name = c"off"]
+    Off,
+    #[name = c"advise"]
+    Advise,
+    #[name = c"apply"]
+    Apply,
+}
 
 /// Defines the settings.
 pub fn init() {
@@ -107,6 +120,14 @@ pub fn init() {
         &TARGET_RECALL,
         (0.5, 1.0),
     );
+    GucRegistry::define_enum_guc(
+        c"ruvector.dag_healing_parameter_tuning",
+        c"What is done by itself where another search setting would find enough.",
+        c"advise says which helps; apply sets it for the database, and sets it back if it did not help.",
+        &PARAMETER_TUNING,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook is guarded against panics.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -181,6 +202,11 @@ pub fn config() -> HealingConfig {
         // The check hook has let through only what parses.
         window: window().parse().unwrap_or_default(),
         target_recall: TARGET_RECALL.get(),
+        parameter_tuning: match PARAMETER_TUNING.get() {
+            TuningSetting::Off => ParameterTuning::Off,
+            TuningSetting::Advise => ParameterTuning::Advise,
+            TuningSetting::Apply => ParameterTuning::Apply,
+        },
     }
 }
 
@@ -204,6 +230,7 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_io_limit": config.io_limit_mb,
         "ruvector.dag_healing_window": config.window,
         "ruvector.dag_healing_target_recall": config.target_recall,
+        "ruvector.dag_healing_parameter_tuning": config.parameter_tuning,
     })
 }
 

@@ -14,8 +14,10 @@ use ruvector_dag_healing_engine::ports::{
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
+use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
+use serde_json::json;
 
-use super::measuring::{self, Target, Wanted};
+use super::measuring::{self, Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
 use super::{catalog, executor, guc, history, journal, lifecycle};
@@ -60,20 +62,18 @@ impl Gauge for HealerWorld {
         queries: u32,
         k: u32,
     ) -> Result<RecallSample, PortError> {
-        let target = Target {
-            info: index.clone(),
-            shape: index
-                .shape
-                .clone()
-                .ok_or_else(|| PortError::Failed("how the index compares is not known".into()))?,
-        };
+        let target = Target::of(index)?;
         let wanted = Wanted {
             k,
             queries,
             mirrored: false,
             seed: lifecycle::now() as u64,
         };
-        measuring::background(&target, &wanted, self.io_limit_mb, self.stop.as_ref())
+        let sparing = Sparing {
+            limit_mb: self.io_limit_mb,
+            stop: self.stop.as_ref(),
+        };
+        measuring::background_recall(&target, &wanted, &sparing)
     }
 }
 
@@ -144,6 +144,10 @@ impl Journal for HealerWorld {
         Ok(repairs)
     }
 
+    fn standing_settings(&mut self) -> Result<Vec<StandingSetting>, PortError> {
+        in_transaction(history::standing_settings)
+    }
+
     fn close_cycle(
         &mut self,
         result: &HealingCycleResult,
@@ -167,6 +171,25 @@ impl Executor for HealerWorld {
         let id = in_transaction(history::next_repair_id)?;
         let request = executor::request(approved.plan(), id, 0, 0);
         Ok(executor::enqueue(request).then_some(id))
+    }
+
+    fn take_back(&mut self, repair: RepairId, reason: &str) -> Result<(), PortError> {
+        let on_board = executor::on_board();
+        if on_board.iter().any(|one| one.request.repair_id == repair) {
+            return Ok(());
+        }
+        let row = in_transaction(|| {
+            history::note(repair, "taken_back", &json!(reason))?;
+            history::repair(repair)
+        })?;
+        let Some(row) = row else {
+            return Ok(());
+        };
+        let request = executor::undo(&row, 0);
+        if executor::enqueue(request) {
+            log!("ruvector_dag_healing: repair {repair} is taken back: {reason}");
+        }
+        Ok(())
     }
 }
 
