@@ -38,9 +38,17 @@ fn ruvector_dag_recall(
         k: in_range("k", k, MOST_NEIGHBORS),
         queries: in_range("queries", queries, MOST_QUERIES),
         mirrored: false,
+        budget: measuring::BUDGET,
         seed: lifecycle::now() as u64,
     };
     let measured = or_raise(measuring::recall(&index, &wanted));
+    if measured.every > 1 {
+        notice!(
+            "{}: the table is large: exact neighbours were sought on one block of {}, and the interval is the wider",
+            index.info.index_name,
+            measured.every
+        );
+    }
     let estimate = measured.answers.estimate(wanted.k);
     TableIterator::once((
         estimate.recall,

@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use ruvector_dag_healing_engine::detection::recall_watch::RecallSample;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::recall::blocks::Budget;
 use ruvector_dag_healing_engine::recall::measure::{
     Answer, Answers, Asked, Pause, QuerySource, Searching, Truth,
 };
@@ -56,17 +57,41 @@ pub struct Wanted {
     /// Whether rows drawn as queries are mirrored, where their type can be: what is found for
     /// them is then found for queries that are no rows.
     pub mirrored: bool,
+    /// Bytes of values that may be read for the exact answers, about.
+    pub budget: u64,
     /// What the draw of queries begins with.
     pub seed: u64,
 }
 
+/// What a measurement may read of a table where nobody has set another limit: 10 million rows of 100
+/// dimensions.
+pub const BUDGET: u64 = 4_000_000_000;
+/// How long a measurement in the background may read at its throttle, in seconds.
+const BACKGROUND_SECONDS: u64 = 30;
+
 impl Wanted {
+    /// A few queries in the background, by no more reading than takes half a minute at the limit.
+    pub fn in_background(queries: u32, k: u32, limit_mb: u64, seed: u64) -> Self {
+        Self {
+            k,
+            queries,
+            mirrored: false,
+            budget: match limit_mb {
+                0 => BUDGET,
+                limit_mb => limit_mb * 1_000_000 * BACKGROUND_SECONDS,
+            },
+            seed,
+        }
+    }
+
     /// What a setting is chosen by.
     fn to_tune(seed: u64) -> Self {
         Self {
             k: parameter_tuning::NEIGHBORS,
             queries: parameter_tuning::QUERIES,
             mirrored: true,
+            // Settings are made by it, and where a neighbour is counts as well.
+            budget: u64::MAX,
             seed,
         }
     }
@@ -81,6 +106,8 @@ pub struct Measured {
     pub answers: Answers,
     /// Where the queries came from.
     pub source: QuerySource,
+    /// Of how many blocks of the table one was read.
+    pub every: u32,
 }
 
 /// Measures the recall of an index at the settings in force.
@@ -88,7 +115,11 @@ pub fn recall(target: &Target, wanted: &Wanted) -> Result<Measured, PortError> {
     with_truth(target, wanted, |truth, source, table, index| {
         let effort = index.effort();
         let answers = truth.ask(index, table, effort)?;
-        Ok(Measured { answers, source })
+        Ok(Measured {
+            answers,
+            source,
+            every: truth.every(),
+        })
     })
 }
 
@@ -113,7 +144,10 @@ pub fn background_recall(
         let answers = truth.ask(index, table, effort)?;
         Ok(RecallSample {
             search: format!("{setting} = {effort}"),
-            source: source.name().into(),
+            source: match truth.every() {
+                1 => source.name().into(),
+                every => format!("{}, one block of {every} read", source.name()),
+            },
             buffers: answers.buffers as f64 / truth.len().max(1) as f64,
             hits: answers.hits,
             took_ms: 0.0,
@@ -219,7 +253,11 @@ fn measure<T>(
         unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
     let done = queries(target, wanted, table, &mut index, pause);
     let done = done.and_then(|(asked, source)| {
-        let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
+        let budget = Budget {
+            bytes: wanted.budget,
+            seed: wanted.seed,
+        };
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k, budget, pause)?;
         work(&truth, source, table, &mut index)
     });
     drop(uncounted);

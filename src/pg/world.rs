@@ -63,12 +63,8 @@ impl Gauge for HealerWorld {
         k: u32,
     ) -> Result<RecallSample, PortError> {
         let target = Target::of(index)?;
-        let wanted = Wanted {
-            k,
-            queries,
-            mirrored: false,
-            seed: lifecycle::now() as u64,
-        };
+        let seed = lifecycle::now() as u64;
+        let wanted = Wanted::in_background(queries, k, self.io_limit_mb, seed);
         let sparing = Sparing {
             limit_mb: self.io_limit_mb,
             stop: self.stop.as_ref(),
