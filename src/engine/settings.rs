@@ -35,6 +35,8 @@ pub struct HealingConfig {
     pub window: MaintenanceWindow,
     /// The recall that searches shall have, 0.5 to 1.
     pub target_recall: f64,
+    /// Whose queries are captured to measure with.
+    pub track: Track,
 }
 
 impl Default for HealingConfig {
@@ -52,6 +54,7 @@ impl Default for HealingConfig {
             io_limit_mb: 100,
             window: MaintenanceWindow::Always,
             target_recall: 0.95,
+            track: Track::Top,
         }
     }
 }
@@ -65,6 +68,19 @@ impl HealingConfig {
         }
         Duration::from_millis((2 * self.check_interval_ms).clamp(10_000, 3_600_000))
     }
+}
+
+/// Which statements are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Track {
+    /// No statement.
+    None,
+    /// Those that clients send.
+    #[default]
+    Top,
+    /// Those inside functions as well.
+    All,
 }
 
 /// The part of the day in which heavy repairs may start by themselves.

@@ -4,9 +4,9 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::{pg_guard, pg_sys};
-use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow};
+use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow, Track};
 use serde_json::{Value, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -20,7 +20,19 @@ static HISTORY_RETENTION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
+static TRACK: GucSetting<Tracked> = GucSetting::<Tracked>::new(Tracked::Top);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// The engine's [`Track`] as a setting.
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum Tracked {
+    #[name = c"none"]
+    None,
+    #[name = c"top"]
+    Top,
+    #[name = c"all"]
+    All,
+}
 
 /// Defines the settings.
 pub fn init() {
@@ -107,6 +119,14 @@ pub fn init() {
         &TARGET_RECALL,
         (0.5, 1.0),
     );
+    GucRegistry::define_enum_guc(
+        c"ruvector.dag_healing_track",
+        c"The statements whose query vectors are captured to measure recall with.",
+        c"top: those that clients send; all: those inside functions, too. none: what was captured is deleted.",
+        &TRACK,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook is guarded against panics.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -181,6 +201,16 @@ pub fn config() -> HealingConfig {
         // The check hook has let through only what parses.
         window: window().parse().unwrap_or_default(),
         target_recall: TARGET_RECALL.get(),
+        track: track(),
+    }
+}
+
+/// Which statements of this session are observed. For the path of every statement.
+pub fn track() -> Track {
+    match TRACK.get() {
+        Tracked::None => Track::None,
+        Tracked::Top => Track::Top,
+        Tracked::All => Track::All,
     }
 }
 
@@ -204,6 +234,7 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_io_limit": config.io_limit_mb,
         "ruvector.dag_healing_window": config.window,
         "ruvector.dag_healing_target_recall": config.target_recall,
+        "ruvector.dag_healing_track": config.track,
     })
 }
 
