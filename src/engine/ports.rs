@@ -194,6 +194,9 @@ pub struct Searched {
     pub probes: Vec<Probe>,
     /// Whether the index in place answers at all.
     pub in_place_answers: bool,
+    /// Whether there are no more rows to search for. Rows that are gone are left out, so that
+    /// there can be fewer than were asked for while there are more.
+    pub exhausted: bool,
 }
 
 /// What a repair worker can do, one step at a time.
@@ -208,7 +211,7 @@ pub trait Workbench {
     /// Takes the figures of the replacement.
     fn measure_replacement(&mut self) -> Result<Measured, PortError>;
     /// Searches both indexes for `k` neighbours of `count` rows that were not searched for
-    /// before, drawn at random; fewer where there are no more.
+    /// before, drawn at random.
     fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError>;
     /// Commits figures to the journal.
     fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError>;
