@@ -99,4 +99,5 @@ CREATE UNLOGGED TABLE ruvector_dag_healing.query_sample (
     captured_at timestamptz NOT NULL,
     PRIMARY KEY (identity, place)
 );
+CREATE INDEX ON ruvector_dag_healing.query_sample (captured_at);
 ALTER TABLE ruvector_dag_healing.query_sample ALTER COLUMN value SET STORAGE EXTERNAL;

@@ -68,11 +68,24 @@ fn insert(identity: &str, queries: &[(u32, Vec<u8>)]) -> Result<(), PortError> {
 
 /// Forgets the queries of all indexes but these (by identity), and those kept for longer.
 pub fn forget(all_but: &[String], days: u32) -> Result<(), PortError> {
+    let values = json!({"all_but": all_but, "days": days});
     sql::run(
         "DELETE FROM ruvector_dag_healing.query_sample
-         WHERE NOT $1->'all_but' ? identity
-            OR captured_at < now() - ($1->>'days')::integer * interval '1 day'",
-        &json!({"all_but": all_but, "days": days}),
+         WHERE captured_at < now() - ($1->>'days')::integer * interval '1 day'",
+        &values,
+    )?;
+    // From one identity to the next, past the rows of each.
+    sql::run(
+        "WITH RECURSIVE kept(identity) AS (
+            SELECT min(identity) FROM ruvector_dag_healing.query_sample
+          UNION ALL
+            SELECT (SELECT min(q.identity) FROM ruvector_dag_healing.query_sample q
+                    WHERE q.identity > kept.identity)
+            FROM kept WHERE kept.identity IS NOT NULL
+         )
+         DELETE FROM ruvector_dag_healing.query_sample q USING kept
+         WHERE q.identity = kept.identity AND NOT $1->'all_but' ? kept.identity",
+        &values,
     )
 }
 
