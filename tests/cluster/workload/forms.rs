@@ -124,6 +124,10 @@ fn what_is_not_asked_of_an_index_by_a_client_is_not_captured() {
             "UPDATE docs SET id = id WHERE id = 1".into(),
             "SELECT forgiving()".into(),
             format!("DO $$ BEGIN {}; END $$", inside(11)),
+            // A scan that is not begun, or asked for nothing.
+            format!("{}; {}",
+                search(12).replace("ORDER", "WHERE (SELECT count(*) < 0 FROM pg_class) ORDER"),
+                search(13).replace("'[13,0,0]'", "(SELECT NULL::vector)")),
             // Other things that can be near.
             "CREATE TABLE places (at point); INSERT INTO places SELECT point(i, i) FROM generate_series(1, 100) i".into(),
             "CREATE INDEX ON places USING gist (at)".into(),
