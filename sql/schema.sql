@@ -88,3 +88,16 @@ CREATE TABLE ruvector_dag_healing.metrics (
     last_cycle jsonb
 );
 INSERT INTO ruvector_dag_healing.metrics DEFAULT VALUES;
+
+-- Queries that statements asked, a sample of each index's, to measure with. What people ask is their
+-- own: nobody is granted anything on this table, and as it is unlogged, it is in no WAL, backup,
+-- standby, dump or subscription. It is empty after a crash.
+CREATE UNLOGGED TABLE ruvector_dag_healing.query_sample (
+    identity text NOT NULL,
+    place integer NOT NULL,
+    value bytea NOT NULL,
+    captured_at timestamptz NOT NULL,
+    PRIMARY KEY (identity, place)
+);
+CREATE INDEX ON ruvector_dag_healing.query_sample (captured_at);
+ALTER TABLE ruvector_dag_healing.query_sample ALTER COLUMN value SET STORAGE EXTERNAL;

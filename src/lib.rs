@@ -34,6 +34,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::guc::init();
     if pg::lifecycle::preloading() {
         pg::shmem::init();
+        pg::captures::init();
         pg::hooks::init();
         pg::registration::register_launcher();
     }

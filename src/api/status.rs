@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pg::error::or_raise;
 use crate::pg::privilege::{as_owner, require_monitoring, require_reading};
 use crate::pg::shmem::{self, HealerState, Phase};
-use crate::pg::{catalog, guc, journal, lifecycle, progress};
+use crate::pg::{captures, catalog, guc, journal, lifecycle, progress, query_sample};
 
 /// Settings, worker, open issues, repairs under way, counters.
 #[pg_extern(sql = "")]
@@ -32,9 +32,18 @@ fn ruvector_dag_healing_status() -> JsonB {
     });
     status["enabled"] = json!(config.auto_heal_enabled);
     status["config"] = guc::to_json(&config);
+    status["captured_queries"] = captured_queries();
     let last_cycle = status["worker"]["last_cycle"].take();
     status["worker"] = worker(last_cycle);
     JsonB(status)
+}
+
+/// How many queries are kept, and how many were not even taken in, by the reason.
+fn captured_queries() -> Value {
+    let dropped = captures::dropped().map(|[contended, no_room, too_long]| {
+        json!({"contended": contended, "no_room": no_room, "too_long": too_long})
+    });
+    json!({"kept": or_raise(as_owner(query_sample::kept)), "dropped": dropped})
 }
 
 fn worker(last_cycle: Value) -> Value {

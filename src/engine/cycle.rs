@@ -17,6 +17,7 @@ use crate::repair::guards::{Refusal, approve};
 use crate::repair::strategy::{RepairStrategy, registry, strategy_for};
 use crate::settings::HealingConfig;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
+use crate::workload;
 
 /// What one check cycle did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,6 +82,8 @@ pub struct SelfHealingEngine {
     active_repairs: BTreeMap<RepairId, ActiveRepair>,
     repair_history: Vec<ActiveRepair>,
     metrics: HealingMetrics,
+    /// When captured queries were last taken up.
+    last_visit: Option<Timestamp>,
 }
 
 /// Ended repairs remembered in memory; the journal keeps them all.
@@ -96,6 +99,7 @@ impl SelfHealingEngine {
             active_repairs: BTreeMap::new(),
             repair_history: Vec::new(),
             metrics: HealingMetrics::default(),
+            last_visit: None,
         }
     }
 
@@ -128,6 +132,7 @@ impl SelfHealingEngine {
 
         // 1 to 4. Detection: what the sources of evidence show.
         let indexes = world.vector_indexes()?;
+        self.take_up_queries(&indexes, world)?;
         let checked = self.check_indexes(&indexes, world)?;
 
         // 5. Diagnose and prioritise; the journal tells which issues are new.
@@ -229,6 +234,25 @@ impl SelfHealingEngine {
             checked.push((identity, findings));
         }
         Ok(checked)
+    }
+
+    /// Takes up what statements have asked since the last cycle.
+    fn take_up_queries(
+        &mut self,
+        indexes: &[IndexInfo],
+        world: &mut dyn World,
+    ) -> Result<(), PortError> {
+        let now = world.now();
+        let interval = i64::try_from(self.config.check_interval_ms * 1000).unwrap_or(i64::MAX);
+        let elapsed = self.last_visit.map_or(interval, |last| now - last);
+        workload::take_up(
+            indexes,
+            &self.config,
+            u64::try_from(elapsed).unwrap_or_default(),
+            world,
+        )?;
+        self.last_visit = Some(now);
+        Ok(())
     }
 
     /// Measures the recall of an index if that is due.

@@ -15,3 +15,4 @@ pub mod repair;
 pub mod settings;
 pub mod vector_index;
 pub mod verification;
+pub mod workload;

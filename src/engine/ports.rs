@@ -3,6 +3,7 @@
 //! The engine owns these traits; PostgreSQL implements them. Every call may fail with a
 //! [`PortError`], which the engine passes on: it never retries and never guesses.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::repair::plan::{Approved, Measured, PlanFacts, RepairPlan, StepKind};
 use crate::vector_index::{PageSource, ReadError};
 use crate::verification::probe::Probe;
 use crate::verification::rollback::StandingSetting;
+use crate::workload::CapturedQuery;
 
 /// Why the outside did not do what was asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -171,9 +173,25 @@ pub trait Gauge {
     ) -> Result<RecallSample, PortError>;
 }
 
+/// What statements ask.
+pub trait Workload {
+    /// The queries captured since this was last called, or a sample of those of each index.
+    fn captured(&mut self) -> Vec<CapturedQuery>;
+    /// The places taken in the sample of queries kept of an index.
+    fn places_taken(&mut self, index: &IndexInfo) -> Result<BTreeSet<u32>, PortError>;
+    /// Keeps queries of an index, each at a place, instead of what was there.
+    fn keep_queries(
+        &mut self,
+        index: &IndexInfo,
+        queries: &[(u32, Vec<u8>)],
+    ) -> Result<(), PortError>;
+    /// Forgets the queries of all indexes but these (by identity), and those kept for longer.
+    fn forget_queries(&mut self, all_but: &[String], days: u32) -> Result<(), PortError>;
+}
+
 /// Everything a check cycle needs.
-pub trait World: Clock + Catalog + Gauge + Journal + Executor {}
-impl<T: Clock + Catalog + Gauge + Journal + Executor> World for T {}
+pub trait World: Clock + Catalog + Gauge + Journal + Executor + Workload {}
+impl<T: Clock + Catalog + Gauge + Journal + Executor + Workload> World for T {}
 
 /// Answers of the index in place and of its replacement.
 #[derive(Clone, Debug, Default, PartialEq)]

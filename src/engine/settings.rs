@@ -37,6 +37,8 @@ pub struct HealingConfig {
     pub target_recall: f64,
     /// What parameter tuning may do.
     pub parameter_tuning: ParameterTuning,
+    /// Whose queries are captured to measure with.
+    pub track: Track,
 }
 
 impl Default for HealingConfig {
@@ -55,6 +57,7 @@ impl Default for HealingConfig {
             window: MaintenanceWindow::Always,
             target_recall: 0.95,
             parameter_tuning: ParameterTuning::Advise,
+            track: Track::Top,
         }
     }
 }
@@ -81,6 +84,19 @@ pub enum ParameterTuning {
     Advise,
     /// Set what helps for the database, and set it back where it did not.
     Apply,
+}
+
+/// Which statements are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Track {
+    /// No statement.
+    None,
+    /// Those that clients send.
+    #[default]
+    Top,
+    /// Those inside functions as well.
+    All,
 }
 
 /// The part of the day in which heavy repairs may start by themselves.

@@ -20,6 +20,7 @@ unsafe extern "C-unwind" {
     fn reload(signal: c_int);
     #[link_name = "StatementCancelHandler"]
     fn cancel(signal: c_int);
+    fn GetCurrentStatementStartTimestamp() -> i64;
     /// The server's own function: errors pass through it as they were raised.
     pub fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
@@ -59,6 +60,24 @@ pub fn handle_signals() {
             #[cfg(not(feature = "pg18"))]
             pg_sys::pqsignal(signal as c_int, handler);
         }
+    }
+}
+
+/// When the client's command began, in microseconds; as long as it is executed it stays the same.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of this process. Without the bindings' guard: it cannot raise, and
+    // is read by every statement.
+    unsafe { GetCurrentStatementStartTimestamp() }
+}
+
+/// The first column of an open index.
+pub fn first_column(index: &pg_sys::RelationData) -> &pg_sys::FormData_pg_attribute {
+    // SAFETY: an open index has its description, and a column.
+    unsafe {
+        #[cfg(feature = "pg18")]
+        return &*pg_sys::TupleDescAttr(index.rd_att, 0);
+        #[cfg(not(feature = "pg18"))]
+        return &*(*index.rd_att).attrs.as_ptr();
     }
 }
 

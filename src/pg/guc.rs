@@ -4,9 +4,11 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::{PostgresGucEnum, pg_guard, pg_sys};
-use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow, ParameterTuning};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{pg_guard, pg_sys};
+use ruvector_dag_healing_engine::settings::{
+    HealingConfig, MaintenanceWindow, ParameterTuning, Track,
+};
 use serde_json::{Value, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -22,6 +24,7 @@ static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
 static PARAMETER_TUNING: GucSetting<TuningSetting> =
     GucSetting::<TuningSetting>::new(TuningSetting::Advise);
+static TRACK: GucSetting<Tracked> = GucSetting::<Tracked>::new(Tracked::Top);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// `ruvector.dag_healing_parameter_tuning` as it is typed.
@@ -33,6 +36,17 @@ enum TuningSetting {
     Advise,
     #[name = c"apply"]
     Apply,
+}
+
+/// The engine's [`Track`] as a setting.
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum Tracked {
+    #[name = c"none"]
+    None,
+    #[name = c"top"]
+    Top,
+    #[name = c"all"]
+    All,
 }
 
 /// Defines the settings.
@@ -128,6 +142,14 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"ruvector.dag_healing_track",
+        c"The statements whose query vectors are captured to measure recall with.",
+        c"top: those that clients send; all: those inside functions, too. none: what was captured is deleted.",
+        &TRACK,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook is guarded against panics.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -207,6 +229,16 @@ pub fn config() -> HealingConfig {
             TuningSetting::Advise => ParameterTuning::Advise,
             TuningSetting::Apply => ParameterTuning::Apply,
         },
+        track: track(),
+    }
+}
+
+/// Which statements of this session are observed. For the path of every statement.
+pub fn track() -> Track {
+    match TRACK.get() {
+        Tracked::None => Track::None,
+        Tracked::Top => Track::Top,
+        Tracked::All => Track::All,
     }
 }
 
@@ -231,6 +263,7 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_window": config.window,
         "ruvector.dag_healing_target_recall": config.target_recall,
         "ruvector.dag_healing_parameter_tuning": config.parameter_tuning,
+        "ruvector.dag_healing_track": config.track,
     })
 }
 

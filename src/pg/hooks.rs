@@ -1,15 +1,15 @@
 //! Hooks: what sessions do that our workers must hear of.
 //!
-//! Only DDL comes this way. Nothing here waits, raises, or runs for a plain query: a database's
-//! DDL asks our workers out of the way before it looks for other connections, and whatever may
-//! change which databases want a healer tells the launcher when it commits.
+//! Only commands come this way; for queries see [`super::observer`]. Nothing here waits or raises:
+//! a database's DDL asks our workers out of the way before it looks for other connections, and
+//! whatever may change which databases want a healer tells the launcher when it commits.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::{compat, lifecycle, privilege, progress, shmem};
+use super::{compat, compat_executor, lifecycle, observer, privilege, progress, shmem};
 
 /// This transaction made, changed or dropped databases.
 static DATABASES_CHANGED: AtomicBool = AtomicBool::new(false);
@@ -32,6 +32,7 @@ pub fn init() {
         PREVIOUS_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
         pg_sys::RegisterXactCallback(Some(transaction_end), std::ptr::null_mut());
+        compat_executor::init();
     }
 }
 
@@ -69,6 +70,7 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: as above; PostgreSQL passes a statement that holds a utility command.
     unsafe {
         make_way((*statement).utilityStmt);
+        let entered = runs_functions((*statement).utilityStmt).then(observer::enter);
         let next = PREVIOUS_UTILITY.unwrap_or(compat::standard_ProcessUtility);
         next(
             statement,
@@ -80,7 +82,35 @@ unsafe extern "C-unwind" fn process_utility(
             receiver,
             completion,
         );
+        if let Some(entered) = entered {
+            observer::leave(entered);
+        }
     }
+}
+
+/// Whether a command executes no statement of the client's, but may execute those of functions.
+///
+/// # Safety
+/// `command` is a parse tree.
+unsafe fn runs_functions(command: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::{
+        T_ClosePortalStmt, T_CopyStmt, T_CreateTableAsStmt, T_DeclareCursorStmt, T_ExecuteStmt,
+        T_ExplainStmt, T_FetchStmt, T_PrepareStmt, T_TransactionStmt,
+    };
+    // SAFETY: as the caller promises.
+    let tag = unsafe { (*command).type_ };
+    !matches!(
+        tag,
+        T_ClosePortalStmt
+            | T_CopyStmt
+            | T_CreateTableAsStmt
+            | T_DeclareCursorStmt
+            | T_ExecuteStmt
+            | T_ExplainStmt
+            | T_FetchStmt
+            | T_PrepareStmt
+            | T_TransactionStmt
+    )
 }
 
 #[pg_guard]

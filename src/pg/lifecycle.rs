@@ -127,8 +127,19 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Microseconds since 1970.
 pub fn now() -> i64 {
+    now_of_postgres() + POSTGRES_EPOCH
+}
+
+/// Now, as PostgreSQL counts it.
+pub fn now_of_postgres() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() + POSTGRES_EPOCH }
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Whether this process is a parallel worker, which does a part of another's statement.
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: a plain value of this process.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
 /// Whether the postmaster is loading libraries at server start.

@@ -18,15 +18,17 @@ use ruvector_dag_healing_engine::vector_index::ReadError;
 use ruvector_dag_healing_engine::vector_index::ivfflat::{chains_end, directory};
 use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 use ruvector_dag_healing_engine::vector_index::table::RowSource;
+use ruvector_dag_healing_engine::workload::sample::{enough, fits};
 
 use super::guc::{self, Nested};
 use super::heap::{Table, with_table};
 use super::pages::{BackgroundPages, OpenIndex};
+use super::privilege::as_owner;
 use super::search::Searcher;
 use super::throttle::Throttle;
 use super::uncounted::Uncounted;
 use super::xact::{Snapshot, transaction};
-use super::{compat, lifecycle};
+use super::{compat, lifecycle, query_sample};
 
 /// An index whose recall can be measured.
 pub struct Target {
@@ -273,6 +275,10 @@ fn queries(
     index: &mut Searches,
     pause: &mut Pause<'_>,
 ) -> Result<(Vec<Asked>, QuerySource), ReadError> {
+    let captured = captured(target, wanted)?;
+    if captured.len() >= enough(wanted.queries) as usize {
+        return Ok((captured, QuerySource::Captured));
+    }
     let count = wanted.queries as usize;
     let rows = sample_rows(table, &target.shape, count, wanted.seed, pause)?;
     if wanted.mirrored && mirrors(target.shape.value_type) {
@@ -296,6 +302,26 @@ fn queries(
         own_row: Some(sampled.row),
     });
     Ok((asked.collect(), QuerySource::SampledRows))
+}
+
+/// Queries that statements asked of the index, as far as they still fit it.
+fn captured(target: &Target, wanted: &Wanted) -> Result<Vec<Asked>, ReadError> {
+    let drawn = as_owner(|| query_sample::draw(&target.info, wanted.queries, wanted.seed));
+    let mut queries = drawn.map_err(broken)?;
+    queries.retain(|query| fits(&target.shape, query));
+    let asked = queries.into_iter().map(|value| Asked {
+        value,
+        own_row: None,
+    });
+    Ok(asked.collect())
+}
+
+/// What failed around the index, as a failure to read it.
+fn broken(error: PortError) -> ReadError {
+    ReadError::Unreadable {
+        block: 0,
+        reason: error.to_string(),
+    }
 }
 
 /// A choice of a search parameter.
@@ -402,10 +428,6 @@ pub struct Searches {
 impl Searches {
     /// Opens an index of an open table. Fails where it has no distance operator.
     pub fn open(table: &Table, index: u32, access_method: &str) -> Result<Self, ReadError> {
-        let broken = |error: PortError| ReadError::Unreadable {
-            block: 0,
-            reason: error.to_string(),
-        };
         // SAFETY: inside the transaction of the table, which stays open as long.
         let searcher = unsafe { Searcher::open(table.relation(), index) }.map_err(broken)?;
         Ok(Self {

@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 pub mod build;
+pub mod captures;
 pub mod careful;
 pub mod catalog;
 pub mod compat;
+mod compat_executor;
 pub mod database_setting;
 pub mod databases;
 mod entry;
@@ -22,11 +24,14 @@ pub mod journal;
 pub mod lifecycle;
 pub mod locks;
 pub mod measuring;
+mod observer;
+mod ordered_scans;
 pub mod pages;
 pub mod privilege;
 pub mod probe;
 pub mod procedure;
 pub mod progress;
+pub mod query_sample;
 pub mod registration;
 mod rows;
 mod search;

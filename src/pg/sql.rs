@@ -26,6 +26,25 @@ pub fn rows<T: DeserializeOwned>(
     statement: &'static str,
     values: &impl Serialize,
 ) -> Result<Vec<T>, PortError> {
+    reading(statement, values, collect)
+}
+
+/// Rows of a statement that only reads and selects one `bytea` column.
+pub fn byte_rows(
+    statement: &'static str,
+    values: &impl Serialize,
+) -> Result<Vec<Vec<u8>>, PortError> {
+    reading(statement, values, |table| {
+        let bytes = table.map(|row| row.get::<Vec<u8>>(1).map_err(|error| failed(&error)));
+        bytes.map(|bytes| Ok(bytes?.unwrap_or_default())).collect()
+    })
+}
+
+fn reading<T>(
+    statement: &'static str,
+    values: &impl Serialize,
+    collect: impl FnOnce(SpiTupleTable<'_>) -> Result<Vec<T>, PortError>,
+) -> Result<Vec<T>, PortError> {
     let argument = argument(values)?;
     // SAFETY: a statement that only reads uses the active snapshot; where there is none it gets
     // one, which goes before this returns, or with the transaction.

@@ -1,5 +1,6 @@
 //! The engine's ports as the healer has them: every call is a transaction of its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgrx::log;
@@ -9,18 +10,19 @@ use ruvector_dag_healing_engine::model::{
     Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp,
 };
 use ruvector_dag_healing_engine::ports::{
-    ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, Journal, PortError,
+    ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, Journal, PortError, Workload,
 };
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
 use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
+use ruvector_dag_healing_engine::workload::CapturedQuery;
 use serde_json::json;
 
 use super::measuring::{self, Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
-use super::{catalog, executor, guc, history, journal, lifecycle};
+use super::{captures, catalog, executor, guc, history, journal, lifecycle, query_sample};
 
 /// A database as its healer sees it.
 pub struct HealerWorld {
@@ -151,6 +153,30 @@ impl Journal for HealerWorld {
         retention_days: u32,
     ) -> Result<HealingMetrics, PortError> {
         in_transaction(|| journal::close_cycle(result, opened, retention_days))
+    }
+}
+
+impl Workload for HealerWorld {
+    fn captured(&mut self) -> Vec<CapturedQuery> {
+        let database = lifecycle::my_database();
+        captures::listen(database);
+        captures::collect(database)
+    }
+
+    fn places_taken(&mut self, index: &IndexInfo) -> Result<BTreeSet<u32>, PortError> {
+        in_transaction(|| query_sample::places_taken(index))
+    }
+
+    fn keep_queries(
+        &mut self,
+        index: &IndexInfo,
+        queries: &[(u32, Vec<u8>)],
+    ) -> Result<(), PortError> {
+        in_transaction(|| query_sample::keep(index, queries))
+    }
+
+    fn forget_queries(&mut self, all_but: &[String], days: u32) -> Result<(), PortError> {
+        in_transaction(|| query_sample::forget(all_but, days))
     }
 }
 

@@ -16,7 +16,7 @@ use ruvector_dag_healing_engine::repair::recovery::{Disposal, Recovery};
 use crate::pg::shmem::{self, Departure, HealerState, Request, Task};
 use crate::pg::world::HealerWorld;
 use crate::pg::xact::{Snapshot, transaction};
-use crate::pg::{catalog, executor, guc, history, journal, lifecycle};
+use crate::pg::{captures, catalog, executor, guc, history, journal, lifecycle};
 
 /// Rest after a cycle that failed, doubled by each further one.
 const REST: Duration = Duration::from_secs(1);
@@ -83,9 +83,11 @@ pub fn run(place: usize) {
     let settings = transaction(Snapshot::Active, catalog::database_settings);
     let last = transaction(Snapshot::Active, journal_of_this_database);
     let (Ok(settings), Ok(Some(last_cycle))) = (settings, last) else {
+        captures::listen_no_more(database);
         shmem::depart(place, Departure::NoExtension);
         return;
     };
+    captures::listen(database);
     let config = guc::config();
     let mut healer = Healer {
         place,
@@ -269,6 +271,9 @@ impl Healer {
         });
         let departure = departure.flatten().or_else(|| self.changed());
         if let Some(departure) = departure {
+            if departure == Departure::NoExtension {
+                captures::listen_no_more(lifecycle::my_database());
+            }
             shmem::depart(place, departure);
         }
         departure.is_some()

@@ -51,3 +51,5 @@ mod check;
 mod lists;
 // Recall as it is measured, against SQL.
 mod recall;
+// Queries captured from statements.
+mod workload;

@@ -88,6 +88,20 @@ pub fn literal(point: &[f64]) -> String {
     text + "]"
 }
 
+/// The operator of a class, by its name.
+pub fn operator(class: &str) -> &'static str {
+    let names = [
+        ("_l2_", "<->"),
+        ("_ip_", "<#>"),
+        ("_cosine_", "<=>"),
+        ("_l1_", "<+>"),
+        ("_hamming_", "<~>"),
+        ("_jaccard_", "<%>"),
+    ];
+    let found = names.iter().find(|(part, _)| class.contains(part));
+    found.expect("a known class").1
+}
+
 /// Whether this pgvector has an operator class for an access method.
 pub fn has_class(client: &mut Client, class: &str, method: &str) -> bool {
     client

@@ -12,3 +12,5 @@ mod table;
 mod ivfflat;
 // Recall: measured, watched, compared, tuned.
 mod recall;
+// Queries captured from statements: which are kept.
+mod workload;

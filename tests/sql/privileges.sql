@@ -68,6 +68,7 @@ SELECT count(*) FROM ruvector_dag_healing.issue;
 SELECT count(*) FROM ruvector_dag_healing.repair;
 SELECT count(*) FROM ruvector_dag_healing.index_state;
 SELECT count(*) FROM ruvector_dag_healing.metrics;
+SELECT count(*) FROM ruvector_dag_healing.query_sample;
 INSERT INTO ruvector_dag_healing.metrics DEFAULT VALUES;
 UPDATE ruvector_dag_healing.issue SET status = 'resolved';
 DELETE FROM ruvector_dag_healing.repair;
@@ -91,6 +92,8 @@ SELECT ruvector_dag_hnsw_health('others_hnsw');
 SELECT ruvector_dag_detected_issues('others');
 SELECT ruvector_dag_healing_status();
 SELECT count(*) FROM ruvector_dag_healing.issue;
+-- Of queries on the own table, too, only what they are used for.
+SELECT count(*) FROM ruvector_dag_healing.query_sample;
 RESET ROLE;
 SET ROLE privileges_member;
 SELECT relation, index FROM ruvector_dag_detected_issues();
@@ -104,6 +107,7 @@ SELECT c ->> 'status' AS status FROM ruvector_dag_health_check('others') c;
 SELECT relation, index FROM ruvector_dag_detected_issues() ORDER BY index::text;
 SELECT ruvector_dag_healing_status() ->> 'database' AS database;
 SELECT count(*) FROM ruvector_dag_healing.issue;
+SELECT count(*) FROM ruvector_dag_healing.query_sample;
 SELECT ruvector_dag_repair('docs', :'issue');
 \echo :LAST_ERROR_SQLSTATE
 SELECT ruvector_dag_repair('docs', :'issue', true);

@@ -76,6 +76,15 @@ SET ruvector.dag_healing_window = 'nights';
 SET ruvector.dag_healing_window = '+1:00-05:00';
 SHOW ruvector.dag_healing_window;
 
+-- Whose queries are captured.
+SHOW ruvector.dag_healing_track;
+SET ruvector.dag_healing_track = 'ALL';
+SELECT ruvector_dag_healing_status() #>> '{config,ruvector.dag_healing_track}' AS track;
+SET ruvector.dag_healing_track = 'some';
+\echo :LAST_ERROR_SQLSTATE
+SET ruvector.dag_healing_track = off;
+RESET ruvector.dag_healing_track;
+
 -- Counted for the whole cluster, so not to be set anywhere else than there.
 SET ruvector.dag_healing_max_concurrent_repairs = 2;
 \echo :LAST_ERROR_SQLSTATE

@@ -84,6 +84,8 @@ pub struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySource {
+    /// Statements asked them.
+    Captured,
     /// They are values of rows.
     SampledRows,
     /// They are beside rows, as far as the nearest row is on the other side.
@@ -94,6 +96,7 @@ impl QuerySource {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Captured => "captured queries",
             Self::SampledRows => "sampled rows",
             Self::MirroredRows => "mirrored rows",
         }

@@ -1,7 +1,7 @@
 use postgres::Client;
 
 use crate::harness::skip;
-use crate::values::{VALUE_TYPES, ValueType};
+use crate::values::{VALUE_TYPES, ValueType, operator};
 
 use super::{measured, still_server};
 
@@ -72,19 +72,6 @@ fn agrees(client: &mut Client, what: &str, told: f64, sql: f64) {
     assert!((told - sql).abs() < 0.002, "{what}: {told}, by SQL {sql}");
     println!("{what}: {told} ({sql})");
     client.batch_execute("RESET ALL").expect("settings");
-}
-
-fn operator(class: &str) -> &'static str {
-    let names = [
-        ("_l2_", "<->"),
-        ("_ip_", "<#>"),
-        ("_cosine_", "<=>"),
-        ("_l1_", "<+>"),
-        ("_hamming_", "<~>"),
-        ("_jaccard_", "<%>"),
-    ];
-    let found = names.iter().find(|(part, _)| class.contains(part));
-    found.expect("a known class").1
 }
 
 /// A table of random values; few rows have none, and some share theirs.

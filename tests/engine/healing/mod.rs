@@ -25,14 +25,14 @@ mod tuning;
 // Kept or undone.
 mod validation;
 // The world in memory.
-mod world;
+pub mod world;
 
 use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, IndexIssue, Issue};
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 
 /// Figures of a healthy index of this many elements.
-fn healthy(elements: u64) -> HnswFigures {
+pub fn healthy(elements: u64) -> HnswFigures {
     HnswFigures {
         connectivity_score: 1.0,
         layer_distribution: vec![elements],
@@ -62,7 +62,7 @@ fn healthy(elements: u64) -> HnswFigures {
     }
 }
 
-fn index(name: &str) -> IndexInfo {
+pub fn index(name: &str) -> IndexInfo {
     IndexInfo {
         index_oid: 100,
         table_oid: 10,

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruvector_dag_healing_engine::cycle::{HealingCycleResult, HealingMetrics};
 use ruvector_dag_healing_engine::detection::recall_watch::{RecallSample, RecallWatch};
@@ -7,12 +7,14 @@ use ruvector_dag_healing_engine::model::{
 };
 use ruvector_dag_healing_engine::ports::{
     ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, IssueStatus, Journal, PortError,
+    Workload,
 };
 use ruvector_dag_healing_engine::recall::interval::QueryHits;
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
 use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
+use ruvector_dag_healing_engine::workload::CapturedQuery;
 
 /// A world in which indexes have looks prepared for them, and launched repairs are written down.
 #[derive(Default)]
@@ -41,6 +43,10 @@ pub struct World {
     pub taken_back: Vec<(RepairId, String)>,
     /// What reading any page gives.
     pub unreadable: Option<PortError>,
+    /// What statements have asked.
+    pub captured: Vec<CapturedQuery>,
+    /// What is kept of it: by the identity of the index and the place.
+    pub queries: BTreeMap<(String, u32), Vec<u8>>,
 }
 
 impl World {
@@ -181,6 +187,36 @@ impl Gauge for World {
             buffers: self.buffers,
             took_ms: self.measurement_ms,
         })
+    }
+}
+
+impl Workload for World {
+    fn captured(&mut self) -> Vec<CapturedQuery> {
+        std::mem::take(&mut self.captured)
+    }
+
+    fn places_taken(&mut self, index: &IndexInfo) -> Result<BTreeSet<u32>, PortError> {
+        let identity = index.identity();
+        let of = |(known, _): &&(String, u32)| *known == identity;
+        Ok(self.queries.keys().filter(of).map(|key| key.1).collect())
+    }
+
+    fn keep_queries(
+        &mut self,
+        index: &IndexInfo,
+        queries: &[(u32, Vec<u8>)],
+    ) -> Result<(), PortError> {
+        for (place, value) in queries {
+            self.queries
+                .insert((index.identity(), *place), value.clone());
+        }
+        Ok(())
+    }
+
+    fn forget_queries(&mut self, all_but: &[String], _days: u32) -> Result<(), PortError> {
+        self.queries
+            .retain(|(identity, _), _| all_but.contains(identity));
+        Ok(())
     }
 }
 
