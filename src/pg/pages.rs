@@ -95,6 +95,27 @@ impl OpenIndex {
         }
     }
 
+    /// Whether somebody else has the table locked as a vacuum does, or more, or may have: on a
+    /// standby what is replayed takes no such lock.
+    fn is_locked_against_vacuum(&self) -> bool {
+        let mode = pg_sys::ShareUpdateExclusiveLock as i32;
+        let mut holders = 0;
+        // SAFETY: the relation is open; the locks are read under the lock manager's own.
+        unsafe {
+            let tag = pg_sys::LOCKTAG {
+                locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+                locktag_field2: (*(*self.relation).rd_index).indrelid.to_u32(),
+                locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+                locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+                ..pg_sys::LOCKTAG::default()
+            };
+            pg_sys::RecoveryInProgress() || {
+                pg_sys::GetLockConflicts(&raw const tag, mode, &raw mut holders);
+                holders > 0
+            }
+        }
+    }
+
     pub(super) fn relfilenode(&self) -> u32 {
         // SAFETY: the relation is open.
         unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() }
@@ -191,6 +212,10 @@ impl PageSource for OpenIndex {
     fn is_still(&mut self) -> bool {
         self.is_still_since(self.began)
     }
+
+    fn may_be_vacuumed(&mut self) -> bool {
+        self.is_locked_against_vacuum()
+    }
 }
 
 /// Blocks read before everything is let go of: 2 MB.
@@ -271,5 +296,10 @@ impl PageSource for BackgroundPages<'_> {
     fn is_still(&mut self) -> bool {
         let still = self.with_index(|open| open.is_still_since(self.began));
         still.unwrap_or(false)
+    }
+
+    fn may_be_vacuumed(&mut self) -> bool {
+        let locked = self.with_index(|open| open.is_locked_against_vacuum());
+        locked.unwrap_or(true)
     }
 }

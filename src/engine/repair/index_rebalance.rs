@@ -6,6 +6,7 @@ use super::plan::{Estimate, Measured, PlanFacts, RepairPlan, StepKind};
 use super::strategy::RepairStrategy;
 use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::hnsw::HnswFigures;
 use crate::verification::{Verdict, validation};
 
 /// Time of one distance component in a build (one core, no SIMD luck assumed), in nanoseconds.
@@ -64,9 +65,15 @@ pub fn rebuild(strategy: &str, issue: &Issue, index: &IndexInfo, facts: &PlanFac
             StepKind::Drop,
         ],
         estimate: estimate(index, facts),
-        reversible: index.valid,
+        reversible: index.valid && !facts.figures.as_ref().is_some_and(fails_writes),
         heavy: true,
     }
+}
+
+/// Whether writes to the index raise errors, as they would for as long as it were kept for an undo.
+fn fails_writes(figures: &HnswFigures) -> bool {
+    let starts_nowhere = figures.live_elements > 0 && figures.entry_point_quality == 0.0;
+    figures.dangling_edges > 0 || starts_nowhere
 }
 
 /// What a rebuild costs: from the last measured build of this index, else from the number of

@@ -48,6 +48,11 @@ pub trait PageSource {
     fn is_still(&mut self) -> bool {
         false
     }
+
+    /// Whether a vacuum may be at work on the index.
+    fn may_be_vacuumed(&mut self) -> bool {
+        true
+    }
 }
 
 /// Why pages could not be had.

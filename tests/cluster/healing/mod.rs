@@ -11,6 +11,8 @@ mod dead;
 mod gives_way;
 // Each reason not to start, with its code, until it is gone.
 mod guards;
+// Damage that an old pgvector does by itself.
+mod race;
 // What the healer mends by itself keeps its tablespace, statistics target and place.
 mod shapes;
 // An undo that is interrupted was made or was not: the index in place and the history agree.

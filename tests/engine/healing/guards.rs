@@ -3,11 +3,12 @@ use ruvector_dag_healing_engine::ports::{IssueState, IssueStatus};
 use ruvector_dag_healing_engine::repair::guards::{
     Conditions, OldestTransaction, Refusal, approve, approve_on_request,
 };
-use ruvector_dag_healing_engine::repair::index_rebalance::IndexRebalanceStrategy;
+use ruvector_dag_healing_engine::repair::index_rebalance::{self, IndexRebalanceStrategy};
 use ruvector_dag_healing_engine::repair::plan::{PlanFacts, RepairPlan, StepKind};
 use ruvector_dag_healing_engine::repair::strategy::RepairStrategy;
 use ruvector_dag_healing_engine::repair::vacuum::VacuumStrategy;
 use ruvector_dag_healing_engine::settings::HealingConfig;
+use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 
 use super::{fragmentation, healthy, index};
 
@@ -232,4 +233,23 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
         facts.figures.as_mut().expect("figures").heap_tids = 60_000;
     });
     assert_eq!(gone.steps, [StepKind::Vacuum]);
+}
+
+#[test]
+fn an_index_that_fails_writes_is_not_kept() {
+    let reversible = |change: fn(&mut HnswFigures)| {
+        let mut figures = healthy(10_000);
+        change(&mut figures);
+        let facts = PlanFacts {
+            figures: Some(figures),
+            build_memory: 1 << 30,
+            build_ms_per_element: None,
+            vector_indexes: 1,
+        };
+        index_rebalance::rebuild("any", &fragmentation(0.8), &index("i"), &facts).reversible
+    };
+    assert!(reversible(|_| {}));
+    assert!(reversible(|figures| figures.orphan_count = 5));
+    assert!(!reversible(|figures| figures.dangling_edges = 1));
+    assert!(!reversible(|figures| figures.entry_point_quality = 0.0));
 }

@@ -2,8 +2,9 @@
 
 use ruvector_dag_healing_engine::vector_index::ReadError;
 use ruvector_dag_healing_engine::vector_index::hnsw::{HnswReport, inspect};
-use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
+use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 
+use super::memory::LITTLE;
 use super::model::{Bytes, El, Index, Link};
 use super::source::{Source, options};
 
@@ -109,6 +110,35 @@ fn what_a_vacuum_is_about_to_delete_may_link_to_what_it_has_deleted() {
         report.figures.dangling_edges, 1,
         "an element with a row may not"
     );
+}
+
+#[test]
+fn what_a_vacuum_forgot_leads_nowhere_as_soon_as_a_search_comes_to_it() {
+    // Element 3 has no rows and links to 2, which is deleted; 4 links to 3 or does not.
+    let dangling = |linked: bool, unvacuumed: bool, memory_limit: usize| {
+        let mut index = ring();
+        index.elements[1].layers[0] = vec![Link::To(0)];
+        index.elements[3].rows.clear();
+        index.elements[2].rows.clear();
+        index.elements[2].deleted = true;
+        index.elements[2].layers[0].clear();
+        if !linked {
+            index.elements[4].layers[0] = vec![Link::To(5)];
+        }
+        let mut source = Source::quiet(pages(&index));
+        source.unvacuumed = unvacuumed;
+        let options = InspectOptions {
+            memory_limit,
+            ..options()
+        };
+        let report = inspect(&mut source, &options).expect("an honest index");
+        report.figures.dangling_edges
+    };
+    for memory in [64 << 20, LITTLE] {
+        assert_eq!(dangling(true, true, memory), 1);
+        assert_eq!(dangling(true, false, memory), 0, "a vacuum may come to it");
+        assert_eq!(dangling(false, true, memory), 0, "no search sees it");
+    }
 }
 
 #[test]

@@ -16,8 +16,9 @@ pub struct Source {
     pub reads: HashMap<u32, usize>,
     /// Every block in the order read.
     pub order: Vec<u32>,
-    /// Whether it says that nobody wrote to it.
+    /// Whether it says that nobody wrote to it, and that no vacuum is at work.
     pub still: bool,
+    pub unvacuumed: bool,
     /// Pages that may be read before it fails.
     pub patience: usize,
     /// Times it may be asked for the number of blocks before it fails.
@@ -39,6 +40,7 @@ impl Source {
             reads: HashMap::new(),
             order: Vec::new(),
             still: false,
+            unvacuumed: false,
             patience: usize::MAX,
             counts: usize::MAX,
             failure: ReadError::Stopped,
@@ -99,6 +101,10 @@ impl PageSource for Source {
 
     fn is_still(&mut self) -> bool {
         self.still
+    }
+
+    fn may_be_vacuumed(&mut self) -> bool {
+        !self.unvacuumed
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! A vacuum takes the links to the elements it deletes away from all others, but not from each
 //! other. So while it deletes them, page by page, those still to come (without rows, and out of
-//! every search's reach) link to those already deleted: that is no fault.
+//! every search's reach) link to those already deleted: that is no fault, nor is what is left of
+//! it where the vacuum was cancelled. Where no vacuum is at work and a search reaches them, it is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,14 +22,16 @@ use crate::vector_index::{PageSource, ReadError};
 const BATCH: usize = 256;
 
 /// How many links of the elements that `suspected` tells lead nowhere. `blocks`: where these
-/// elements are, ascending.
+/// elements are, ascending; `reached`: whether a search comes to one.
 pub(crate) fn confirm(
     source: &mut dyn PageSource,
     m: u16,
     blocks: &[u32],
     suspected: &dyn Fn(Tid) -> bool,
+    reached: &dyn Fn(Tid) -> bool,
 ) -> Result<u64, ReadError> {
-    let mut confirmed = 0;
+    let quiet = !source.may_be_vacuumed();
+    let (mut confirmed, mut of_ghosts) = (0, 0);
     for blocks in blocks.chunks(BATCH) {
         let links = links_of(source, m, blocks, suspected)?;
         let mut targets: Vec<Tid> = links.keys().map(|(_, target)| *target).collect();
@@ -39,18 +42,22 @@ pub(crate) fn confirm(
         let mut targets: Vec<Tid> = before.keys().copied().collect();
         targets.sort_unstable();
         let after = vacancies(source, targets)?;
-        let stood = |link: &Link, target: &Tid| {
-            before.get(target).is_some_and(|deleted| {
-                after.get(target) == Some(deleted) && (deleted.is_none() || !link.of_ghost)
-            })
-        };
-        confirmed += links
-            .iter()
-            .filter(|((_, target), link)| stood(link, target))
-            .map(|(_, link)| link.times)
-            .sum::<u64>();
+        for ((from, target), link) in &links {
+            let Some(deleted) = before.get(target) else {
+                continue;
+            };
+            if after.get(target) != Some(deleted) {
+                continue;
+            }
+            match link.of_ghost && deleted.is_some() {
+                false => confirmed += link.times,
+                true if reached(*from) => of_ghosts += link.times,
+                true => {}
+            }
+        }
     }
-    Ok(confirmed)
+    let still_quiet = quiet && of_ghosts > 0 && !source.may_be_vacuumed();
+    Ok(confirmed + if still_quiet { of_ghosts } else { 0 })
 }
 
 /// A link from one place to another.

@@ -64,10 +64,9 @@ pub(crate) fn judge_from_pages(
             .iter()
             .for_each(|&start| search.reached(start as usize));
         ended = search.run(source, graph, meta.m)?;
-        if search.dangling_edges > 0 {
-            let suspects = &search.faults.dangling;
-            search.dangling_edges = dangling_edges(source, graph, meta.m, suspects)?;
-        }
+    }
+    if search.dangling_edges > 0 {
+        search.dangling_edges = dangling_edges(source, graph, meta.m, &search.faults)?;
     }
 
     let Search {

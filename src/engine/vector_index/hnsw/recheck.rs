@@ -56,20 +56,21 @@ pub(crate) fn judge_twice(
         suspicious = verdict.doubts > 0;
     }
     if verdict.dangling_edges > 0 {
-        verdict.dangling_edges = dangling_edges(source, graph, meta.m, &faults.dangling)?;
+        verdict.dangling_edges = dangling_edges(source, graph, meta.m, &faults)?;
     }
     verdict.draw(graph, &faults.missed);
     Ok(verdict)
 }
 
-/// How many links of the elements counted among `suspects` lead nowhere.
+/// How many links of the counted elements among those whose links seem to, lead nowhere.
 pub(crate) fn dangling_edges(
     source: &mut dyn PageSource,
     graph: &Graph,
     m: u16,
-    suspects: &Bitmap,
+    faults: &Faults,
 ) -> Result<u64, ReadError> {
-    let wanted = |slot: usize| suspects.contains(slot) && graph.counted.contains(slot);
+    let wanted = |slot: usize| faults.dangling.contains(slot) && graph.counted.contains(slot);
+    let reached = |slot: usize| !faults.missed.contains(slot);
     let mut blocks: Vec<u32> = graph
         .slots
         .iter()
@@ -78,9 +79,13 @@ pub(crate) fn dangling_edges(
         .collect();
     blocks.sort_unstable();
     blocks.dedup();
-    confirm(source, m, &blocks, &|tid| {
-        graph.find(tid).is_some_and(wanted)
-    })
+    confirm(
+        source,
+        m,
+        &blocks,
+        &|tid| graph.find(tid).is_some_and(wanted),
+        &|tid| graph.find(tid).is_some_and(reached),
+    )
 }
 
 /// The blocks to read again.
