@@ -17,7 +17,7 @@ use crate::pg::error::{UserError, not_preloaded, or_raise, raise};
 use crate::pg::privilege::{
     as_owner, current_role, require_acting, require_monitoring, require_reading_or_acting,
 };
-use crate::pg::shmem::{self, Cancel, RepairState, Request, Task};
+use crate::pg::shmem::{self, Cancel, RepairState, Request};
 use crate::pg::{catalog, executor, guc, history, lifecycle, procedure, registration, world};
 
 /// Pause between two looks of a waiting procedure.
@@ -124,7 +124,7 @@ fn start(request: Request) {
     }
 }
 
-/// Undoes a repair whose replaced index is still kept.
+/// Undoes a repair: puts a replaced index back that is still kept, or a setting.
 #[pg_extern(sql = "")]
 fn ruvector_dag_rollback(repair_id: i64) -> JsonB {
     let row = acting_on(repair_id);
@@ -135,19 +135,11 @@ fn ruvector_dag_rollback(repair_id: i64) -> JsonB {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("repair {repair_id} cannot be undone"),
             )
-            .detail(format!("Its status is {}; the index it replaced is no longer kept.", row.status))
-            .hint("A repair can be undone until its grace period ends: see keep_until in its details."),
+            .detail(format!("Its status is {}; {}.", row.status, row.why_not_undoable()))
+            .hint("A rebuild can be undone until its grace period ends: see keep_until in its details."),
         );
     }
-    start(Request {
-        task: Task::RollBack,
-        database: lifecycle::my_database(),
-        repair_id,
-        index_oid: row.index_oid,
-        table_oid: row.table_oid,
-        asked_by: current_role().to_u32(),
-        ..Request::default()
-    });
+    start(executor::undo(&row, current_role().to_u32()));
     JsonB(json!({"repair_id": repair_id, "status": "queued"}))
 }
 

@@ -17,7 +17,8 @@ use crate::pg::careful::{in_subtransaction, may_be_damage};
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::{as_owner, require_reading};
-use crate::pg::{catalog, filing, guc, journal, lifecycle, probe};
+use crate::pg::probe::{self, Side};
+use crate::pg::{catalog, filing, guc, journal, lifecycle};
 
 /// Health of one HNSW index.
 #[pg_extern(sql = "")]
@@ -139,7 +140,7 @@ fn search(look: &mut IndexHealthCheck, rows: &[HeapTid], full: bool) {
     let every = if sampled { 1 } else { 5 };
     let rows: Vec<HeapTid> = rows.iter().step_by(every).copied().collect();
     let (table, index) = (look.index.table_oid, look.index.index_oid);
-    let searches = || probe::compare(table, None, index, &rows, NEIGHBORS as usize);
+    let searches = || probe::compare(table, None, Side::of(index), &rows, NEIGHBORS as usize);
     match in_subtransaction(may_be_damage, searches) {
         Ok(found) => look.searched(&or_raise(found), NEIGHBORS),
         Err(reason) => look.notices.push(format!("searches fail: {reason}")),

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use crate::pg::error::{UserError, or_raise, raise};
-use crate::pg::measuring::{self, Wanted};
+use crate::pg::measuring::{self, Goal, Wanted};
 use crate::pg::privilege::{as_owner, require_reading};
 use crate::pg::{catalog, guc, journal, lifecycle};
 
@@ -38,9 +38,17 @@ fn ruvector_dag_recall(
         k: in_range("k", k, MOST_NEIGHBORS),
         queries: in_range("queries", queries, MOST_QUERIES),
         mirrored: false,
+        budget: measuring::BUDGET,
         seed: lifecycle::now() as u64,
     };
     let measured = or_raise(measuring::recall(&index, &wanted));
+    if measured.every > 1 {
+        notice!(
+            "{}: the table is large: exact neighbours were sought on one block of {}, and the interval is the wider",
+            index.info.index_name,
+            measured.every
+        );
+    }
     let estimate = measured.answers.estimate(wanted.k);
     TableIterator::once((
         estimate.recall,
@@ -53,11 +61,6 @@ fn ruvector_dag_recall(
         measured.answers.ms_quantile(0.99),
     ))
 }
-
-/// Queries that a setting is tuned on: enough to tell recall of 0.95 to a point.
-const TUNING_QUERIES: u32 = 400;
-/// Neighbours they ask for.
-const TUNING_NEIGHBORS: u32 = 10;
 
 /// Finds the smallest `hnsw.ef_search` or `ivfflat.probes` that meets a recall.
 #[pg_extern(sql = "")]
@@ -97,14 +100,11 @@ fn ruvector_dag_tune(
     let target = searchable(index);
     let last = or_raise(as_owner(|| journal::last_look(&target.info)));
     let figures = last.as_ref().and_then(|look| look.hnsw.as_ref());
-    let reachable = figures.map(|figures| f64::from(figures.connectivity_score));
-    let wanted = Wanted {
-        k: TUNING_NEIGHBORS,
-        queries: TUNING_QUERIES,
-        mirrored: true,
-        seed: lifecycle::now() as u64,
+    let goal = Goal {
+        recall: goal,
+        reachable: figures.map(|figures| f64::from(figures.connectivity_score)),
     };
-    let tuned = or_raise(measuring::tune(&target, &wanted, goal, reachable));
+    let tuned = or_raise(measuring::tune(&target, &goal, lifecycle::now() as u64));
     if let Some(ceiling) = &tuned.tuning.ceiling {
         notice!("{}: {ceiling}", target.info.index_name);
     }
@@ -128,7 +128,7 @@ fn ruvector_dag_tune(
         estimate.map(|estimate| estimate.ci_high),
         tuned.p50_ms,
         JsonB(json!({
-            "target": goal,
+            "target": goal.recall,
             "queries": estimate.map_or(0, |estimate| estimate.queries),
             "source": tuned.source.name(),
             "points": points.collect::<Vec<_>>(),

@@ -193,6 +193,7 @@ impl SelfHealingEngine {
         let begun = world.now();
         let identities: Vec<String> = indexes.iter().map(IndexInfo::identity).collect();
         self.index_health_checker.retain(&identities);
+        let settings = world.standing_settings()?;
         let mut checked = Vec::new();
         for (index, identity) in indexes.iter().zip(identities) {
             let last = world.last_look(index)?;
@@ -222,6 +223,12 @@ impl SelfHealingEngine {
                 world.record_look(&look)?;
             }
             let look = self.take_pulse(look, world)?;
+            for setting in settings.iter().filter(|one| one.identity == identity) {
+                let watch = look.recall.as_ref();
+                if let Some(reason) = watch.and_then(|watch| setting.regret(watch)) {
+                    world.take_back(setting.repair_id, &reason)?;
+                }
+            }
             self.index_health_checker.observe(look);
             let findings = self.index_health_checker.needs_repair(&identity);
             checked.push((identity, findings));
@@ -305,6 +312,10 @@ impl SelfHealingEngine {
         if !self.config.auto_heal_enabled {
             let refusal = Refusal::new("disabled", "ruvector.dag_healing_enabled is off");
             world.note_refusal(&id, &refusal)?;
+            return Ok(false);
+        }
+        if let Some((code, reason)) = strategy.held_back(self.config.parameter_tuning) {
+            world.note_refusal(&id, &Refusal::new(code, reason))?;
             return Ok(false);
         }
         if self.active_repairs.len() >= self.config.max_concurrent_repairs {

@@ -16,6 +16,7 @@ use crate::repair::guards::{Conditions, Refusal};
 use crate::repair::plan::{Approved, Measured, PlanFacts, RepairPlan, StepKind};
 use crate::vector_index::{PageSource, ReadError};
 use crate::verification::probe::Probe;
+use crate::verification::rollback::StandingSetting;
 use crate::workload::CapturedQuery;
 
 /// Why the outside did not do what was asked.
@@ -135,6 +136,8 @@ pub trait Journal {
     fn note_refusal(&mut self, issue_id: &str, refusal: &Refusal) -> Result<(), PortError>;
     /// Repairs that have not ended, and those that ended since the last cycle.
     fn repairs(&mut self) -> Result<Vec<ActiveRepair>, PortError>;
+    /// Search settings that repairs have set and that still stand.
+    fn standing_settings(&mut self) -> Result<Vec<StandingSetting>, PortError>;
     /// Counts a cycle and the issues it opened, remembers its outcome, forgets what is past
     /// retention. Returns the counters.
     fn close_cycle(
@@ -153,6 +156,9 @@ pub trait Executor {
     fn conditions(&mut self, plan: &RepairPlan) -> Result<Conditions, PortError>;
     /// Hands an approved repair to a worker. `None`: no room now.
     fn launch(&mut self, plan: &Approved) -> Result<Option<RepairId>, PortError>;
+    /// Has a worker undo a repair that was kept, for a reason. Does nothing where that has been asked
+    /// for already.
+    fn take_back(&mut self, repair: RepairId, reason: &str) -> Result<(), PortError>;
 }
 
 /// Who measures how well an index answers.

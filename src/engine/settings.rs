@@ -37,6 +37,8 @@ pub struct HealingConfig {
     pub target_recall: f64,
     /// Whose queries are captured to measure with.
     pub track: Track,
+    /// What parameter tuning may do.
+    pub parameter_tuning: ParameterTuning,
 }
 
 impl Default for HealingConfig {
@@ -55,6 +57,7 @@ impl Default for HealingConfig {
             window: MaintenanceWindow::Always,
             target_recall: 0.95,
             track: Track::Top,
+            parameter_tuning: ParameterTuning::Advise,
         }
     }
 }
@@ -81,6 +84,19 @@ pub enum Track {
     Top,
     /// Those inside functions as well.
     All,
+}
+
+/// What parameter tuning may do by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParameterTuning {
+    /// Nothing.
+    Off,
+    /// Say what would help.
+    #[default]
+    Advise,
+    /// Set what helps for the database, and set it back where it did not.
+    Apply,
 }
 
 /// The part of the day in which heavy repairs may start by themselves.

@@ -7,11 +7,12 @@ use ruvector_dag_healing_engine::repair::plan::RepairPlan;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::history::RepairRow;
 use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 8] = [
+pub const ISSUE_CODES: [&str; 10] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -20,6 +21,8 @@ pub const ISSUE_CODES: [&str; 8] = [
     "dangling_edges",
     "unbalanced_clusters",
     "stale_training",
+    "dead_entry_point",
+    "low_recall",
 ];
 
 #[derive(Deserialize)]
@@ -123,6 +126,19 @@ pub fn request(plan: &RepairPlan, repair_id: RepairId, asked_by: u32, ef_search:
         issue_type: issue_type.unwrap_or_default() as u8,
         asked_by,
         ef_search,
+    }
+}
+
+/// The request that asks a worker to undo a repair.
+pub fn undo(row: &RepairRow, asked_by: u32) -> Request {
+    Request {
+        task: shmem::Task::RollBack,
+        database: lifecycle::my_database(),
+        repair_id: row.repair_id,
+        index_oid: row.index_oid,
+        table_oid: row.table_oid,
+        asked_by,
+        ..Request::default()
     }
 }
 

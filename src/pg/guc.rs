@@ -4,9 +4,11 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
-use pgrx::{pg_guard, pg_sys};
-use ruvector_dag_healing_engine::settings::{HealingConfig, MaintenanceWindow, Track};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{PostgresGucEnum, pg_guard, pg_sys};
+use ruvector_dag_healing_engine::settings::{
+    HealingConfig, MaintenanceWindow, ParameterTuning, Track,
+};
 use serde_json::{Value, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -21,6 +23,8 @@ static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
 static TRACK: GucSetting<Tracked> = GucSetting::<Tracked>::new(Tracked::Top);
+static PARAMETER_TUNING: GucSetting<TuningSetting> =
+    GucSetting::<TuningSetting>::new(TuningSetting::Advise);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// The engine's [`Track`] as a setting.
@@ -32,6 +36,17 @@ enum Tracked {
     Top,
     #[name = c"all"]
     All,
+}
+
+/// `ruvector.dag_healing_parameter_tuning` as it is typed.
+#[derive(Clone, Copy, Debug, PostgresGucEnum)]
+enum TuningSetting {
+    #[name = c"off"]
+    Off,
+    #[name = c"advise"]
+    Advise,
+    #[name = c"apply"]
+    Apply,
 }
 
 /// Defines the settings.
@@ -127,6 +142,14 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"ruvector.dag_healing_parameter_tuning",
+        c"What is done by itself where another search setting would find enough.",
+        c"advise says which helps; apply sets it for the database, and sets it back if it did not help.",
+        &PARAMETER_TUNING,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook is guarded against panics.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -202,6 +225,11 @@ pub fn config() -> HealingConfig {
         window: window().parse().unwrap_or_default(),
         target_recall: TARGET_RECALL.get(),
         track: track(),
+        parameter_tuning: match PARAMETER_TUNING.get() {
+            TuningSetting::Off => ParameterTuning::Off,
+            TuningSetting::Advise => ParameterTuning::Advise,
+            TuningSetting::Apply => ParameterTuning::Apply,
+        },
     }
 }
 
@@ -235,6 +263,7 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_window": config.window,
         "ruvector.dag_healing_target_recall": config.target_recall,
         "ruvector.dag_healing_track": config.track,
+        "ruvector.dag_healing_parameter_tuning": config.parameter_tuning,
     })
 }
 

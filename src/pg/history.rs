@@ -7,10 +7,12 @@ use ruvector_dag_healing_engine::model::RepairId;
 use ruvector_dag_healing_engine::ports::{ActiveRepair, PortError};
 use ruvector_dag_healing_engine::repair::plan::RepairPlan;
 use ruvector_dag_healing_engine::repair::recovery::{self, Disposal, Recovery, Spare, Traces};
+use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::shmem::Request;
+use super::tuning::KeptSetting;
 use super::{lifecycle, sql};
 
 /// This server and this database.
@@ -68,6 +70,10 @@ pub struct RepairRow {
     pub overdue: bool,
     /// Whether the replaced index was valid before the repair.
     pub reversible: bool,
+    /// The search setting that it gave to the database, if it did.
+    pub setting: Option<KeptSetting>,
+    /// Whether that is still what is set.
+    pub setting_stands: bool,
 }
 
 impl RepairRow {
@@ -80,14 +86,21 @@ impl RepairRow {
         })
     }
 
-    /// Whether the repair can be undone by swapping back.
+    /// Whether the repair can be undone: by swapping back, or by setting back.
     pub fn undoable(&self) -> bool {
-        self.ours
-            && self.status == "succeeded"
-            && self.swapped
-            && self.leftover
-            && self.reversible
-            && !self.dropping
+        let there = match self.setting {
+            Some(_) => self.setting_stands,
+            None => self.leftover && !self.dropping,
+        };
+        self.ours && self.status == "succeeded" && self.swapped && self.reversible && there
+    }
+
+    /// What stands in the way of undoing it, where its status does not.
+    pub fn why_not_undoable(&self) -> &'static str {
+        match self.setting {
+            Some(_) => "the setting is no longer the one it made",
+            None => "the index it replaced is no longer kept",
+        }
     }
 
     /// What to do with the index that is not in place.
@@ -132,7 +145,13 @@ SELECT jsonb_build_object(
           AND c.relname = r.spare_name AND NOT i.indisvalid),
     'overdue', coalesce(r.keep_until <= now(), true),
     'reversible', coalesce(
-        (r.details->'plan'->'estimate'->>'reversible')::boolean, false))
+        (r.details->'plan'->'estimate'->>'reversible')::boolean, false),
+    'setting', r.details->'setting',
+    'setting_stands', EXISTS (
+        SELECT FROM pg_db_role_setting s
+        WHERE s.setdatabase = r.database_oid AND s.setrole = 0
+          AND r.details->'setting'->>'name' || '=' || (r.details->'setting'->>'value')
+              = ANY (s.setconfig)))
 FROM ruvector_dag_healing.repair r
 WHERE CASE WHEN $1 ? 'id' THEN r.repair_id = ($1->>'id')::bigint
            ELSE r.status = 'running' OR r.spare_index IS NOT NULL END
@@ -148,6 +167,27 @@ pub fn repair(repair_id: RepairId) -> Result<Option<RepairRow>, PortError> {
 /// Repairs that somebody must look after: not ended, or with a spare index still there.
 pub fn unfinished() -> Result<Vec<RepairRow>, PortError> {
     sql::rows(REPAIR_ROWS, &here())
+}
+
+/// Search settings that repairs of this database have set and that still stand.
+pub fn standing_settings() -> Result<Vec<StandingSetting>, PortError> {
+    sql::rows(
+        "SELECT jsonb_build_object(
+            'repair_id', r.repair_id, 'identity', r.identity,
+            'set_at', (extract(epoch FROM r.finished_at) * 1000000)::bigint,
+            'search', format('%s = %s', k.name, k.value),
+            'recall_before', k.recall_before, 'buffers', k.buffers)
+         FROM ruvector_dag_healing.repair r,
+              jsonb_to_record(r.details->'setting')
+                  AS k(name text, value text, recall_before float8, buffers float8)
+         WHERE r.status = 'succeeded' AND r.swapped AND r.system_identifier = $1->>'system'
+           AND r.database_oid = ($1->>'database')::oid
+           AND EXISTS (
+               SELECT FROM pg_db_role_setting s
+               WHERE s.setdatabase = r.database_oid AND s.setrole = 0
+                 AND k.name || '=' || k.value = ANY (s.setconfig))",
+        &here(),
+    )
 }
 
 /// Whether another repair of a table is under way or may still be undone.
@@ -246,6 +286,15 @@ pub fn set_swapped(
              spare_name = $1->>'name', swapped = ($1->>'swapped')::boolean
          WHERE repair_id = ($1->>'id')::bigint",
         &json!({"id": id, "in_place": in_place, "spare": spare, "name": name, "swapped": swapped}),
+    )
+}
+
+/// Records that the outcome of a repair is in place, in the transaction that makes it so.
+pub fn set_in_place(id: RepairId) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair SET swapped = true
+         WHERE repair_id = ($1->>'id')::bigint",
+        &json!({"id": id}),
     )
 }
 
@@ -376,13 +425,16 @@ pub fn record_failure(
     )
 }
 
-/// Marks a finished repair as undone.
+/// Marks a finished repair as undone. `asked_by`: a role, or 0 where it is taken back because it did
+/// not help after all.
 pub fn roll_back_ended(id: RepairId, asked_by: u32) -> Result<(), PortError> {
     sql::run(
         "WITH undone AS (
             UPDATE ruvector_dag_healing.repair
             SET status = 'rolled_back', keep_until = NULL,
-                error = 'undone on request of ' || ($1->>'who')::oid::regrole
+                error = CASE $1->>'who'
+                    WHEN '0' THEN 'taken back: ' || (details->>'taken_back')
+                    ELSE 'undone on request of ' || ($1->>'who')::oid::regrole END
             WHERE repair_id = ($1->>'id')::bigint AND status = 'succeeded'
             RETURNING issue_id
          ), counted AS (

@@ -41,6 +41,15 @@ pub fn record_recall(index: &IndexInfo, watch: &RecallWatch) -> Result<(), PortE
     )
 }
 
+/// Forgets it: the next measurement begins a new one.
+pub fn forget_recall(index: &IndexInfo) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.index_state SET look = look - 'recall'
+         WHERE identity = $1->>'identity'",
+        &json!({"identity": index.identity()}),
+    )
+}
+
 /// Opens an issue or notes that it was seen again.
 pub fn file(diagnosis: &Diagnosis) -> Result<IssueState, PortError> {
     let finding = &diagnosis.finding;

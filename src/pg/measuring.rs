@@ -7,11 +7,13 @@ use pgrx::pg_sys;
 use ruvector_dag_healing_engine::detection::recall_watch::RecallSample;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::recall::blocks::Budget;
 use ruvector_dag_healing_engine::recall::measure::{
     Answer, Answers, Asked, Pause, QuerySource, Searching, Truth,
 };
 use ruvector_dag_healing_engine::recall::queries::{SampledRow, mirrored, mirrors, sample_rows};
 use ruvector_dag_healing_engine::recall::tune::{EfRequest, Measurement, Tuning, tune_ef};
+use ruvector_dag_healing_engine::repair::parameter_tuning;
 use ruvector_dag_healing_engine::vector_index::ReadError;
 use ruvector_dag_healing_engine::vector_index::ivfflat::{chains_end, directory};
 use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
@@ -36,6 +38,17 @@ pub struct Target {
     pub shape: IndexShape,
 }
 
+impl Target {
+    /// An index, if it is known how it compares.
+    pub fn of(index: &IndexInfo) -> Result<Self, PortError> {
+        let unknown = || PortError::Failed("how the index compares is not known".into());
+        Ok(Self {
+            info: index.clone(),
+            shape: index.shape.clone().ok_or_else(unknown)?,
+        })
+    }
+}
+
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -46,8 +59,44 @@ pub struct Wanted {
     /// Whether rows drawn as queries are mirrored, where their type can be: what is found for
     /// them is then found for queries that are no rows.
     pub mirrored: bool,
+    /// Bytes of values that may be read for the exact answers, about.
+    pub budget: u64,
     /// What the draw of queries begins with.
     pub seed: u64,
+}
+
+/// What a measurement may read of a table where nobody has set another limit: 10 million rows of 100
+/// dimensions.
+pub const BUDGET: u64 = 4_000_000_000;
+/// How long a measurement in the background may read at its throttle, in seconds.
+const BACKGROUND_SECONDS: u64 = 30;
+
+impl Wanted {
+    /// A few queries in the background, by no more reading than takes half a minute at the limit.
+    pub fn in_background(queries: u32, k: u32, limit_mb: u64, seed: u64) -> Self {
+        Self {
+            k,
+            queries,
+            mirrored: false,
+            budget: match limit_mb {
+                0 => BUDGET,
+                limit_mb => limit_mb * 1_000_000 * BACKGROUND_SECONDS,
+            },
+            seed,
+        }
+    }
+
+    /// What a setting is chosen by.
+    fn to_tune(seed: u64) -> Self {
+        Self {
+            k: parameter_tuning::NEIGHBORS,
+            queries: parameter_tuning::QUERIES,
+            mirrored: true,
+            // Settings are made by it, and where a neighbour is counts as well.
+            budget: u64::MAX,
+            seed,
+        }
+    }
 }
 
 /// Settings of `hnsw.ef_search` that are tried: always enough.
@@ -59,6 +108,8 @@ pub struct Measured {
     pub answers: Answers,
     /// Where the queries came from.
     pub source: QuerySource,
+    /// Of how many blocks of the table one was read.
+    pub every: u32,
 }
 
 /// Measures the recall of an index at the settings in force.
@@ -66,20 +117,76 @@ pub fn recall(target: &Target, wanted: &Wanted) -> Result<Measured, PortError> {
     with_truth(target, wanted, |truth, source, table, index| {
         let effort = index.effort();
         let answers = truth.ask(index, table, effort)?;
-        Ok(Measured { answers, source })
+        Ok(Measured {
+            answers,
+            source,
+            every: truth.every(),
+        })
     })
 }
 
-/// Measures recall in the background: nobody is waited for, the table is read at most so fast, and
-/// `stop` ends it.
-pub fn background(
+/// How measurements in the background spare everybody else.
+pub struct Sparing<'a> {
+    /// The table is read at most so fast, in megabytes a second; 0 means no limit.
+    pub limit_mb: u64,
+    /// Ends it.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// Measures recall in the background.
+pub fn background_recall(
     target: &Target,
     wanted: &Wanted,
-    limit_mb: u64,
-    stop: &dyn Fn() -> bool,
+    sparing: &Sparing<'_>,
 ) -> Result<RecallSample, PortError> {
-    let info = &target.info;
     let started = Instant::now();
+    let setting = effort_setting(&target.info.access_method);
+    let sample = in_background(target, wanted, sparing, |truth, source, table, index| {
+        let effort = index.effort();
+        let answers = truth.ask(index, table, effort)?;
+        Ok(RecallSample {
+            search: format!("{setting} = {effort}"),
+            source: match truth.every() {
+                1 => source.name().into(),
+                every => format!("{}, one block of {every} read", source.name()),
+            },
+            buffers: answers.buffers as f64 / truth.len().max(1) as f64,
+            hits: answers.hits,
+            took_ms: 0.0,
+        })
+    })?;
+    Ok(RecallSample {
+        took_ms: started.elapsed().as_secs_f64() * 1000.0,
+        ..sample.unwrap_or_default()
+    })
+}
+
+/// Finds a setting in the background; see [`tune`].
+pub fn background_tune(
+    target: &Target,
+    goal: &Goal,
+    seed: u64,
+    sparing: &Sparing<'_>,
+) -> Result<Tuned, PortError> {
+    let tuned = in_background(
+        target,
+        &Wanted::to_tune(seed),
+        sparing,
+        |truth, source, table, index| choose(target, goal, truth, source, table, index),
+    )?;
+    tuned.ok_or_else(|| not_our_pages(&target.info))
+}
+
+/// Runs `work` with the exact answers to some queries. Nobody is waited for. Nothing where the
+/// table's pages are not PostgreSQL's own.
+fn in_background<T>(
+    target: &Target,
+    wanted: &Wanted,
+    sparing: &Sparing<'_>,
+    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+) -> Result<Option<T>, PortError> {
+    let info = &target.info;
+    let &Sparing { limit_mb, stop } = sparing;
     if info.access_method == "ivfflat" {
         // A search could go on for ever, and take all memory.
         chains_end(&mut BackgroundPages::new(info, limit_mb, stop))?;
@@ -100,28 +207,9 @@ pub fn background(
         let mut throttle = Throttle::new(limit_mb);
         let mut pause = |blocks: u32| throttle.read(u64::from(blocks), stop);
         let done = with_table(info.table_oid, info.index_oid, |table| {
-            measure(
-                target,
-                wanted,
-                table,
-                &mut pause,
-                |truth, source, table, index| {
-                    let effort = index.effort();
-                    let answers = truth.ask(index, table, effort)?;
-                    Ok(RecallSample {
-                        hits: answers.hits,
-                        search: format!("{} = {effort}", effort_setting(&info.access_method)),
-                        source: source.name().into(),
-                        took_ms: 0.0,
-                    })
-                },
-            )
+            measure(target, wanted, table, &mut pause, work)
         });
-        let sample = done.unwrap_or_else(|| Ok(RecallSample::default()))?;
-        Ok(RecallSample {
-            took_ms: started.elapsed().as_secs_f64() * 1000.0,
-            ..sample
-        })
+        Ok(done.transpose()?)
     })
 }
 
@@ -141,11 +229,15 @@ fn with_truth<T>(
     });
     match done {
         Some(done) => Ok(done?),
-        None => Err(PortError::Failed(format!(
-            "the pages of {} are not PostgreSQL's own",
-            info.table_name
-        ))),
+        None => Err(not_our_pages(info)),
     }
+}
+
+fn not_our_pages(info: &IndexInfo) -> PortError {
+    PortError::Failed(format!(
+        "the pages of {} are not PostgreSQL's own",
+        info.table_name
+    ))
 }
 
 /// Measures an index whose searches end.
@@ -163,7 +255,11 @@ fn measure<T>(
         unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
     let done = queries(target, wanted, table, &mut index, pause);
     let done = done.and_then(|(asked, source)| {
-        let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
+        let budget = Budget {
+            bytes: wanted.budget,
+            seed: wanted.seed,
+        };
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k, budget, pause)?;
         work(&truth, source, table, &mut index)
     });
     drop(uncounted);
@@ -238,58 +334,74 @@ pub struct Tuned {
     pub tuning: Tuning,
     /// Median time of a search at what is recommended, in milliseconds.
     pub p50_ms: Option<f64>,
+    /// Buffers that it looks at, on average.
+    pub buffers: Option<f64>,
     /// Where the queries came from.
     pub source: QuerySource,
 }
 
-/// Finds the smallest setting whose recall meets `goal`. `reachable`: the share of the rows that
-/// a search can reach, where that is known.
-pub fn tune(
+/// What is to be reached.
+pub struct Goal {
+    /// The recall, 0.5 … 1.
+    pub recall: f64,
+    /// The share of the rows that a search can reach, where that is known.
+    pub reachable: Option<f64>,
+}
+
+/// Finds the smallest setting whose recall meets a goal.
+pub fn tune(target: &Target, goal: &Goal, seed: u64) -> Result<Tuned, PortError> {
+    let wanted = Wanted::to_tune(seed);
+    with_truth(target, &wanted, |truth, source, table, index| {
+        choose(target, goal, truth, source, table, index)
+    })
+}
+
+fn choose(
     target: &Target,
-    wanted: &Wanted,
-    goal: f64,
-    reachable: Option<f64>,
-) -> Result<Tuned, PortError> {
-    let parameter = effort_setting(&target.info.access_method);
-    with_truth(target, wanted, |truth, source, table, index| {
-        let current = index.effort();
-        let mut times = BTreeMap::new();
-        let mut ask = |effort: u32| -> Result<Measurement, ReadError> {
-            let answers = truth.ask(index, table, effort)?;
-            times.insert(effort, answers.ms_quantile(0.5));
-            Ok(Measurement {
-                cost: answers.buffers as f64 / truth.len().max(1) as f64,
-                results: answers.hits,
-            })
-        };
-        let tuning = if target.info.access_method == "hnsw" {
-            let request = EfRequest {
-                target: goal,
-                k: wanted.k,
-                current,
-                calls: MOST_CALLS,
-                reachable,
-            };
-            tune_ef(&request, ask)?
-        } else {
-            let open = OpenIndex::open(target.info.index_oid, true);
-            let mut pages = open.ok_or(ReadError::Gone)?;
-            let tuning = truth
-                .tally(&directory(&mut pages, &truth.rows())?)
-                .tune(goal);
-            if let Some(probes) = tuning.recommended {
-                ask(probes)?;
-            }
-            tuning
-        };
-        let p50_ms = tuning.recommended.and_then(|at| times.get(&at).copied());
-        Ok(Tuned {
-            parameter,
-            current,
-            tuning,
-            p50_ms,
-            source,
+    goal: &Goal,
+    truth: &Truth,
+    source: QuerySource,
+    table: &mut Table,
+    index: &mut Searches,
+) -> Result<Tuned, ReadError> {
+    let current = index.effort();
+    let mut measured = BTreeMap::new();
+    let mut ask = |effort: u32| -> Result<Measurement, ReadError> {
+        let answers = truth.ask(index, table, effort)?;
+        let cost = answers.buffers as f64 / truth.len().max(1) as f64;
+        measured.insert(effort, (answers.ms_quantile(0.5), cost));
+        Ok(Measurement {
+            cost,
+            results: answers.hits,
         })
+    };
+    let tuning = if target.info.access_method == "hnsw" {
+        let request = EfRequest {
+            target: goal.recall,
+            k: parameter_tuning::NEIGHBORS,
+            current,
+            calls: MOST_CALLS,
+            reachable: goal.reachable,
+        };
+        tune_ef(&request, ask)?
+    } else {
+        let open = OpenIndex::open(target.info.index_oid, true);
+        let mut pages = open.ok_or(ReadError::Gone)?;
+        let directory = directory(&mut pages, &truth.rows())?;
+        let tuning = truth.tally(&directory).tune(goal.recall);
+        if let Some(probes) = tuning.recommended {
+            ask(probes)?;
+        }
+        tuning
+    };
+    let at = tuning.recommended.and_then(|at| measured.get(&at).copied());
+    Ok(Tuned {
+        parameter: effort_setting(&target.info.access_method),
+        current,
+        tuning,
+        p50_ms: at.map(|(ms, _)| ms),
+        buffers: at.map(|(_, buffers)| buffers),
+        source,
     })
 }
 

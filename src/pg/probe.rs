@@ -6,16 +6,36 @@ use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::verification::probe::{Found, Hit, Probe};
 
 use super::compat;
+use super::guc::Nested;
 use super::privilege::as_table_owner;
 use super::search::Searcher;
 
-/// Searches for each of `rows` in the index in place (where it can be searched) and in the
+/// An index to be searched, at a setting where that is not the one in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// The index.
+    pub index: u32,
+    /// The setting and its value.
+    pub setting: Option<(&'static str, u32)>,
+}
+
+impl Side {
+    /// An index at the settings in force.
+    pub fn of(index: u32) -> Self {
+        Self {
+            index,
+            setting: None,
+        }
+    }
+}
+
+/// Searches for each of `rows` on the side in place (where it can be searched) and on that of the
 /// replacement, `k` neighbours each. Rows that are gone are left out. Inside a transaction with
 /// an active snapshot; the indexes' functions run as the table's owner.
 pub fn compare(
     table: u32,
-    in_place: Option<u32>,
-    replacement: u32,
+    in_place: Option<Side>,
+    replacement: Side,
     rows: &[HeapTid],
     k: usize,
 ) -> Result<Vec<Probe>, PortError> {
@@ -23,9 +43,9 @@ pub fn compare(
     unsafe {
         let heap = pg_sys::table_open(table.into(), pg_sys::AccessShareLock as i32);
         let probes = as_table_owner(&*heap, || {
-            let mut searcher = Searcher::open(heap, replacement)?;
+            let mut searcher = Searcher::open(heap, replacement.index)?;
             let mut old = match in_place {
-                Some(index) => Some(Searcher::open(heap, index)?),
+                Some(side) => Some((side, Searcher::open(heap, side.index)?)),
                 None => None,
             };
             let mut probes = Vec::with_capacity(rows.len());
@@ -38,13 +58,13 @@ pub fn compare(
                     row: row_number(row),
                     own_distance: searcher.distance(query, query),
                     before: match &mut old {
-                        Some(old) => search(old, query, k),
+                        Some((side, old)) => search(*side, old, query, k),
                         None => Found::default(),
                     },
-                    after: search(&mut searcher, query, k),
+                    after: search(replacement, &mut searcher, query, k),
                 });
             }
-            if let Some(old) = old {
+            if let Some((_, old)) = old {
                 old.close();
             }
             searcher.close();
@@ -63,8 +83,11 @@ fn row_number(row: &HeapTid) -> u64 {
 ///
 /// # Safety
 /// Inside a transaction with an active snapshot; `query` is a value of the indexed type.
-unsafe fn search(searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Found {
+unsafe fn search(side: Side, searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Found {
     let mut hits = Vec::with_capacity(k);
+    let nested = side
+        .setting
+        .map(|(name, value)| Nested::set(name, &value.to_string()));
     let buffers = compat::buffers_touched();
     // SAFETY: as the caller promises; the slot holds the row that was found.
     unsafe {
@@ -77,8 +100,9 @@ unsafe fn search(searcher: &mut Searcher, query: pg_sys::Datum, k: usize) -> Fou
             }
         });
     }
-    Found {
-        hits,
-        buffers: compat::buffers_touched() - buffers,
+    let buffers = compat::buffers_touched() - buffers;
+    if let Some(set_before) = nested {
+        set_before.end();
     }
+    Found { hits, buffers }
 }

@@ -13,8 +13,10 @@ use serde_json::Value;
 use super::build::{self, Target};
 use super::locks::SessionLocks;
 use super::pages::BackgroundPages;
+use super::probe::Side;
+use super::tuning::Proposal;
 use super::xact::{Snapshot, transaction};
-use super::{catalog, guc, history, lifecycle, toplevel, world};
+use super::{catalog, guc, history, lifecycle, toplevel, tuning, world};
 
 /// One repair of one index.
 pub struct RepairBench {
@@ -22,6 +24,10 @@ pub struct RepairBench {
     index: IndexInfo,
     /// The index that is not in place.
     spare: Option<u32>,
+    /// The search setting that was found, where that is what the repair is about.
+    proposal: Option<Proposal>,
+    /// Share of the rows that a search can reach, where that is known.
+    reachable: Option<f64>,
     /// Rows of the index in place, in random order; of its replacement where that is not valid.
     sample: Vec<HeapTid>,
     /// How many of them were searched for.
@@ -44,6 +50,8 @@ impl RepairBench {
             id,
             index,
             spare: None,
+            proposal: None,
+            reachable: None,
             sample: Vec::new(),
             searched: 0,
             answers: true,
@@ -180,6 +188,20 @@ impl Workbench for RepairBench {
                 (self.announce)(target.table);
                 toplevel::vacuum(&self.index.table_name)
             }
+            StepKind::Tune => {
+                self.proposal = Some(tuning::propose(id, &self.index, self.reachable)?);
+                Ok(())
+            }
+            StepKind::SetParameter => match &self.proposal {
+                Some(proposal) => tuning::set(id, &self.index, proposal),
+                None => Err(PortError::Failed("no setting was proposed".into())),
+            },
+            StepKind::ResetParameter => {
+                let kept = transaction(Snapshot::Active, || history::repair(id))?;
+                let kept = kept.and_then(|row| row.setting);
+                let kept = kept.ok_or_else(|| PortError::Gone("the setting".into()))?;
+                tuning::reset(id, &kept, self.undone_by)
+            }
             StepKind::Check => Err(PortError::Failed(
                 "a check is compared, not executed".into(),
             )),
@@ -193,11 +215,17 @@ impl Workbench for RepairBench {
             true => self.look(&index)?,
             false => (Measured::default(), Vec::new()),
         };
+        let figures = measured.hnsw.as_ref();
+        self.reachable = figures.map(|figures| f64::from(figures.connectivity_score));
         (self.index, self.sample) = (index, sample);
         Ok(measured)
     }
 
     fn measure_replacement(&mut self) -> Result<Measured, PortError> {
+        if self.proposal.is_some() {
+            // The same index: only searching it may differ.
+            return Ok(Measured::default());
+        }
         let (measured, sample) = self.look(&self.reread(self.spare()?)?)?;
         if !self.index.valid {
             self.sample = sample;
@@ -212,17 +240,27 @@ impl Workbench for RepairBench {
     }
 
     fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError> {
-        let spare = self.spare()?;
+        let side = |setting| Side {
+            index: self.index.index_oid,
+            setting,
+        };
+        let (in_place, replacement) = match &self.proposal {
+            Some(one) => (
+                side(Some((one.parameter, one.current))),
+                side(Some((one.parameter, one.value))),
+            ),
+            None => (side(None), Side::of(self.spare()?)),
+        };
         let end = self.sample.len().min(self.searched + count as usize);
         // Rows sampled from the index in place, so that what only one of them finds is seen.
         let rows = &self.sample[self.searched..end];
         let (table, k) = (self.index.table_oid, k as usize);
         let search = |old| {
             transaction(Snapshot::Active, || {
-                super::probe::compare(table, old, spare, rows, k)
+                super::probe::compare(table, old, replacement, rows, k)
             })
         };
-        let old = (self.index.valid && self.answers).then_some(self.index.index_oid);
+        let old = (self.index.valid && self.answers).then_some(in_place);
         let probes = match search(old) {
             // A damaged index may raise an error when it is searched: then it answers nothing.
             Err(PortError::Failed(_)) if old.is_some() => {

@@ -15,9 +15,11 @@ use ruvector_dag_healing_engine::ports::{
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
+use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
 use ruvector_dag_healing_engine::workload::CapturedQuery;
+use serde_json::json;
 
-use super::measuring::{self, Target, Wanted};
+use super::measuring::{self, Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
 use super::{captures, catalog, executor, guc, history, journal, lifecycle, query_sample};
@@ -62,20 +64,14 @@ impl Gauge for HealerWorld {
         queries: u32,
         k: u32,
     ) -> Result<RecallSample, PortError> {
-        let target = Target {
-            info: index.clone(),
-            shape: index
-                .shape
-                .clone()
-                .ok_or_else(|| PortError::Failed("how the index compares is not known".into()))?,
+        let target = Target::of(index)?;
+        let seed = lifecycle::now() as u64;
+        let wanted = Wanted::in_background(queries, k, self.io_limit_mb, seed);
+        let sparing = Sparing {
+            limit_mb: self.io_limit_mb,
+            stop: self.stop.as_ref(),
         };
-        let wanted = Wanted {
-            k,
-            queries,
-            mirrored: false,
-            seed: lifecycle::now() as u64,
-        };
-        measuring::background(&target, &wanted, self.io_limit_mb, self.stop.as_ref())
+        measuring::background_recall(&target, &wanted, &sparing)
     }
 }
 
@@ -146,6 +142,10 @@ impl Journal for HealerWorld {
         Ok(repairs)
     }
 
+    fn standing_settings(&mut self) -> Result<Vec<StandingSetting>, PortError> {
+        in_transaction(history::standing_settings)
+    }
+
     fn close_cycle(
         &mut self,
         result: &HealingCycleResult,
@@ -193,6 +193,25 @@ impl Executor for HealerWorld {
         let id = in_transaction(history::next_repair_id)?;
         let request = executor::request(approved.plan(), id, 0, 0);
         Ok(executor::enqueue(request).then_some(id))
+    }
+
+    fn take_back(&mut self, repair: RepairId, reason: &str) -> Result<(), PortError> {
+        let on_board = executor::on_board();
+        if on_board.iter().any(|one| one.request.repair_id == repair) {
+            return Ok(());
+        }
+        let row = in_transaction(|| {
+            history::note(repair, "taken_back", &json!(reason))?;
+            history::repair(repair)
+        })?;
+        let Some(row) = row else {
+            return Ok(());
+        };
+        let request = executor::undo(&row, 0);
+        if executor::enqueue(request) {
+            log!("ruvector_dag_healing: repair {repair} is taken back: {reason}");
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::pg::shmem::{self, Cancel, RepairState, Request, Task};
 use crate::pg::workbench::{self, RepairBench};
 use crate::pg::world;
 use crate::pg::xact::{Snapshot, transaction};
-use crate::pg::{catalog, compat, executor, guc, history, lifecycle};
+use crate::pg::{catalog, compat, executor, guc, history, journal, lifecycle};
 
 /// Removing an index waits for every transaction that uses the table, and holds its lock
 /// meanwhile; the healer asks again later.
@@ -157,13 +157,21 @@ impl Worker {
 
     /// Puts the replaced index back and removes the replacement.
     fn roll_back(&self) -> Result<(), PortError> {
-        let (row, index, spare) = self.ended()?;
+        let row = self.row()?;
         if !row.undoable() {
             return Err(PortError::Gone(format!(
                 "the undo of repair {}",
                 row.repair_id
             )));
         }
+        if row.setting.is_some() {
+            let index = self.index(row.index_oid)?;
+            let mut bench = RepairBench::new(row.repair_id, index, self.announce());
+            bench.undone_by = self.request.asked_by;
+            bench.begin(StepKind::ResetParameter)?;
+            return bench.execute(StepKind::ResetParameter);
+        }
+        let (row, index, spare) = self.ended()?;
         let mut bench = workbench::resume(row.repair_id, index, spare, self.announce())?;
         bench.undone_by = self.request.asked_by;
         bench.begin(StepKind::SwapBack)?;
@@ -172,14 +180,25 @@ impl Worker {
         bench.execute(StepKind::Drop)
     }
 
+    /// The repair that the task is about.
+    fn row(&self) -> Result<RepairRow, PortError> {
+        let id = self.request.repair_id;
+        transaction(Snapshot::Active, || history::repair(id))?
+            .ok_or_else(|| PortError::Gone(format!("repair {id}")))
+    }
+
     /// A repair that has ended, the index in place, and the one that is not.
     fn ended(&self) -> Result<(RepairRow, IndexInfo, u32), PortError> {
-        let id = self.request.repair_id;
-        let gone = || PortError::Gone(format!("repair {id}"));
-        let row = transaction(Snapshot::Active, || history::repair(id))?.ok_or_else(gone)?;
+        let row = self.row()?;
         let spare = row.spare_index.filter(|_| row.ours && row.leftover);
         let index = self.index(row.index_oid)?;
-        Ok((row, index, spare.ok_or_else(gone)?))
+        match spare {
+            Some(spare) => Ok((row, index, spare)),
+            None => Err(PortError::Gone(format!(
+                "the second index of repair {}",
+                row.repair_id
+            ))),
+        }
     }
 
     fn index(&self, oid: u32) -> Result<IndexInfo, PortError> {
@@ -189,9 +208,11 @@ impl Worker {
 
     /// The issue as it is now: what was seen when the repair was asked for may be over.
     fn issue(&self, index: &IndexInfo, measured: &Measured) -> Result<Issue, PortError> {
+        let last = transaction(Snapshot::Active, || journal::last_look(index))?;
         let look = IndexHealthCheck {
             hnsw: measured.hnsw.clone(),
             ivfflat: measured.ivfflat.clone(),
+            recall: last.and_then(|look| look.recall),
             ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };
         let mut issues = findings(&look).into_iter().map(|finding| finding.issue);

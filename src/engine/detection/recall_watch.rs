@@ -27,6 +27,8 @@ pub struct RecallSample {
     pub search: String,
     /// Where the queries came from.
     pub source: String,
+    /// Buffers that a search looked at, on average.
+    pub buffers: f64,
     /// What it took, in milliseconds.
     pub took_ms: f64,
 }
@@ -42,6 +44,9 @@ pub struct RecallWatch {
     pub measured_at: Timestamp,
     /// What it took, in milliseconds.
     pub took_ms: f64,
+    /// Buffers that a search looked at in it, on average.
+    #[serde(default)]
+    pub buffers: f64,
 }
 
 /// Whether an index is to be measured: it can be searched, has rows enough, and the last
@@ -88,6 +93,7 @@ impl RecallWatch {
             last: RecallEstimate::of(&sample.hits, NEIGHBORS),
             measured_at: now,
             took_ms: sample.took_ms,
+            buffers: sample.buffers,
         }
     }
 

@@ -3,39 +3,44 @@
 //! Owns the comparison. Knows nothing of where queries come from (`queries`), nor of how an
 //! index is searched: that is handed in as [`Searching`].
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::exact::{Exact, Neighbours, Query, distance};
+use super::blocks::Budget;
+use super::exact::{Exact, Neighbour, Neighbours, Query, distance};
 use super::interval::{QueryHits, RecallEstimate};
 use super::tune::{LARGEST_EF, ProbesTally};
 use crate::vector_index::ivfflat::Directory;
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::table::{RowSink, RowSource};
 use crate::vector_index::value::Value;
-use crate::vector_index::{HeapTid, ReadError};
+use crate::vector_index::{HeapTid, PAGE_SIZE, ReadError};
 
-/// Blocks of the table read without a pause: 4 MB.
-const BLOCKS_AT_A_TIME: usize = 512;
-
-/// Called after so many blocks of the table were read: may sleep, and may end it.
+/// Called after so many blocks of the table were read, or as much in values that are kept out of
+/// line: may sleep, and may end it.
 pub type Pause<'a> = dyn FnMut(u32) -> Result<(), ReadError> + 'a;
 
-/// Shows every row on `blocks`, with pauses.
+/// Shows every row on some runs of blocks, with pauses.
 pub(super) fn with_pauses(
     table: &mut dyn RowSource,
-    blocks: Range<u32>,
+    runs: impl Iterator<Item = Range<u32>>,
     pause: &mut Pause<'_>,
     sink: &mut RowSink<'_>,
 ) -> Result<(), ReadError> {
-    for start in blocks.clone().step_by(BLOCKS_AT_A_TIME) {
-        let end = blocks
-            .end
-            .min(start.saturating_add(BLOCKS_AT_A_TIME as u32));
-        table.rows(start..end, sink)?;
-        pause(end - start)?;
+    for blocks in runs {
+        let (read, bytes) = (blocks.end - blocks.start, Cell::new(0));
+        table.rows(blocks, &mut |row, value| {
+            sink(row, &|| {
+                let value = value();
+                bytes.set(bytes.get() + value.len());
+                value
+            });
+        })?;
+        let values = u32::try_from(bytes.get() / PAGE_SIZE).unwrap_or(u32::MAX);
+        pause(read.max(values))?;
     }
     Ok(())
 }
@@ -105,15 +110,23 @@ pub struct Truth {
     asked: Vec<Asked>,
     neighbours: Vec<Neighbours>,
     k: u32,
+    /// Of how many blocks one was read.
+    every: u32,
 }
 
 impl Truth {
     /// Seeks the `k` nearest rows of each query, in one pass over the table with pauses.
+    ///
+    /// Where that is dearer than `budget` allows, one block of several is read, one of k/2 at
+    /// least: a neighbour that was missed and stands on one of these stands for as many, and as
+    /// queries then differ more, the interval is wider. Where a query misses many, one may be
+    /// taken for a neighbour that is not: at a recall of 0.8 this makes a point.
     pub fn seek(
         table: &mut dyn RowSource,
         shape: &IndexShape,
         mut asked: Vec<Asked>,
         k: u32,
+        budget: Budget,
         pause: &mut Pause<'_>,
     ) -> Result<Self, ReadError> {
         let value_type = shape.value_type;
@@ -128,9 +141,10 @@ impl Truth {
             })
             .collect();
         let mut exact = Exact::new(shape.metric, shape.value_type, k, &queries);
+        let value_bytes = asked.first().map_or(0, |one| one.value.len());
         // In one snapshot: rows that come later are not seen in any block.
-        let blocks = table.block_count()?;
-        with_pauses(table, 0..blocks, pause, &mut |row, value| {
+        let blocks = budget.blocks(table, value_bytes, k / 2)?;
+        with_pauses(table, blocks.runs(), pause, &mut |row, value| {
             let value = value();
             let value = Value::decode(shape.value_type, &value).ok();
             exact.offer(row, value.as_ref());
@@ -140,7 +154,13 @@ impl Truth {
             asked,
             neighbours: exact.finish(),
             k,
+            every: blocks.every(),
         })
+    }
+
+    /// Of how many blocks one was read.
+    pub fn every(&self) -> u32 {
+        self.every
     }
 
     /// How many queries there are.
@@ -183,7 +203,7 @@ impl Truth {
         Ok(answers)
     }
 
-    /// Every row that counts as a neighbour of some query.
+    /// Every row that counts as a neighbour of some query. Of a table that was read whole.
     pub fn rows(&self) -> BTreeSet<HeapTid> {
         let near = self.neighbours.iter().flat_map(Neighbours::as_near);
         near.map(|near| near.row).collect()
@@ -234,16 +254,19 @@ impl Truth {
         found: &[HeapTid],
         table: &mut dyn RowSource,
     ) -> Result<QueryHits, ReadError> {
-        let mut distances = Vec::with_capacity(found.len());
+        let mut nearby = Vec::with_capacity(found.len());
         for &row in found {
             let known = neighbours.as_near().iter().find(|near| near.row == row);
             let distance = match known {
                 Some(near) => Some(near.distance),
                 None => self.distance_of(asked, row, table)?,
             };
-            distances.extend(distance);
+            nearby.extend(distance.map(|distance| Neighbour { row, distance }));
         }
-        Ok(neighbours.hits(distances))
+        Ok(match self.every {
+            1 => neighbours.hits(nearby.iter().map(|one| one.distance)),
+            every => neighbours.hits_of_sample(&nearby, self.k, every),
+        })
     }
 
     fn distance_of(

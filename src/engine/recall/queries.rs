@@ -3,10 +3,12 @@
 //! Owns the draw, and the points beside rows. Knows nothing of searches.
 
 use std::collections::HashSet;
+use std::iter;
 use std::ops::Range;
 
 use half::f16;
 
+use super::blocks::Blocks;
 use super::measure::{Pause, with_pauses};
 use crate::vector_index::sample::{Reservoir, SplitMix};
 use crate::vector_index::shape::IndexShape;
@@ -51,20 +53,22 @@ pub fn sample_rows(
                 return Ok(drawn);
             }
             let block = random.below(u64::from(blocks)) as u32;
-            let (mut rows, of) = draw(table, shape, block..block + 1, 1, random.next(), pause)?;
+            let one = iter::once(block..block + 1);
+            let (mut rows, of) = draw(table, shape, one, 1, random.next(), pause)?;
             let kept = nth >= PILOT && random.below(of.max(most).max(1)) < of;
             most = most.max(of);
             drawn.extend(rows.pop().filter(|one| kept && seen.insert(one.row)));
         }
     }
-    draw(table, shape, 0..blocks, count, random.next(), pause).map(|(rows, _)| rows)
+    let all = Blocks::one_in(1, blocks, 0).runs();
+    draw(table, shape, all, count, random.next(), pause).map(|(rows, _)| rows)
 }
 
 /// Draws at most `count` rows of some blocks; also tells how many there are.
 fn draw(
     table: &mut dyn RowSource,
     shape: &IndexShape,
-    blocks: Range<u32>,
+    blocks: impl Iterator<Item = Range<u32>>,
     count: usize,
     seed: u64,
     pause: &mut Pause<'_>,

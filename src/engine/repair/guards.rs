@@ -98,7 +98,9 @@ pub fn approve(
     if let Some(free) = conditions.free_memory {
         room("memory", plan.estimate.memory_bytes, free)?;
     }
-    if let Some(oldest) = &conditions.oldest_transaction {
+    if let Some(oldest) = &conditions.oldest_transaction
+        && plan.locks_table()
+    {
         let limit = config.repair_timeout_secs as f64 / 4.0;
         if oldest.seconds > limit {
             let reason = format!(
@@ -120,11 +122,14 @@ pub fn approve_on_request(plan: RepairPlan, conditions: &Conditions) -> Result<A
             "another repair of this table is under way, or may still be undone",
         ));
     }
-    if let Some(holder) = &conditions.locked_by {
+    if let Some(holder) = &conditions.locked_by
+        && plan.locks_table()
+    {
         let reason = format!("the table is locked by {holder}");
         return Err(Refusal::new("table_locked", reason));
     }
-    if plan.strategy != "vacuum" && conditions.freeze_age > FREEZE_LIMIT {
+    let hinders = plan.locks_table() && plan.strategy != "vacuum";
+    if hinders && conditions.freeze_age > FREEZE_LIMIT {
         let reason = format!(
             "the table is at {:.0} % of the age that forces an anti-wraparound vacuum, which \
              goes first",

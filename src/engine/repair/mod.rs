@@ -4,6 +4,7 @@
 
 pub mod guards;
 pub mod index_rebalance;
+pub mod parameter_tuning;
 pub mod plan;
 pub mod recovery;
 pub mod runner;

@@ -29,6 +29,12 @@ pub enum StepKind {
     Drop,
     /// Vacuum the table and its indexes.
     Vacuum,
+    /// Find the smallest search setting that finds enough, by measuring.
+    Tune,
+    /// Give the setting to all new connections to the database.
+    SetParameter,
+    /// Give them again what they had.
+    ResetParameter,
 }
 
 impl StepKind {
@@ -43,13 +49,20 @@ impl StepKind {
             Self::SwapBack => "swap_back",
             Self::Drop => "drop",
             Self::Vacuum => "vacuum",
+            Self::Tune => "tune",
+            Self::SetParameter => "set_parameter",
+            Self::ResetParameter => "reset_parameter",
         }
     }
 
     /// The lock the step holds, on what, and whom that keeps waiting.
     pub fn lock(self) -> &'static str {
         match self {
-            Self::Check => "AccessShareLock on both indexes: nobody waits",
+            Self::Check => "AccessShareLock on what is compared: nobody waits",
+            Self::Tune => "AccessShareLock on table and index, and one snapshot: nobody waits",
+            Self::SetParameter | Self::ResetParameter => {
+                "AccessShareLock on the database: only dropping it waits"
+            }
             Self::Swap | Self::SwapBack => {
                 "ShareUpdateExclusiveLock on the table and both indexes for one short \
                  transaction: reads and writes go on, other schema changes and vacuum wait"
@@ -61,11 +74,21 @@ impl StepKind {
         }
     }
 
+    /// Whether it holds the table's lock against schema changes and vacuum.
+    pub fn locks_table(self) -> bool {
+        !matches!(
+            self,
+            Self::Check | Self::Tune | Self::SetParameter | Self::ResetParameter
+        )
+    }
+
     /// How the step is taken back.
     pub fn undo(self) -> &'static str {
         match self {
             Self::CreateCopy | Self::Build | Self::Validate => "drop the replacement",
-            Self::Check => "nothing to undo",
+            Self::Check | Self::Tune => "nothing to undo",
+            Self::SetParameter => "set back, unless somebody else has set it since",
+            Self::ResetParameter => "set again",
             Self::Swap => "swap back, as long as the replaced index is kept",
             Self::SwapBack => "swap again",
             Self::Drop => "none: the index that goes is the one not in place",
@@ -123,6 +146,11 @@ impl RepairPlan {
         issue_id(&self.issue, &self.index)
     }
 
+    /// Whether any step holds the table's lock against schema changes and vacuum.
+    pub fn locks_table(&self) -> bool {
+        self.steps.iter().any(|step| step.locks_table())
+    }
+
     /// The plan as people read it: steps with lock and undo, and the estimate.
     pub fn to_json(&self) -> Value {
         let steps: Vec<Value> = self
@@ -138,7 +166,10 @@ impl RepairPlan {
                 "duration_ms": self.estimate.duration_ms.round(),
                 "bytes": self.estimate.disk_bytes,
                 "memory_bytes": self.estimate.memory_bytes,
-                "locks": ["ShareUpdateExclusiveLock"],
+                "locks": [match self.locks_table() {
+                    true => "ShareUpdateExclusiveLock",
+                    false => "AccessShareLock",
+                }],
                 "reversible": self.reversible,
             },
         })

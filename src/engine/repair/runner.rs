@@ -81,6 +81,7 @@ struct Run<'a> {
     after: Option<Measured>,
     /// A second index exists.
     copied: bool,
+    /// The outcome is in place.
     swapped: bool,
     keep_old: bool,
 }
@@ -119,9 +120,11 @@ impl Run<'_> {
                         }),
                     )?;
                     if let Verdict::Undo(_) = verdict {
-                        self.bench.begin(StepKind::Drop)?;
-                        // Failing that, the leftover is removed later; the verdict stands.
-                        let _ = self.bench.execute(StepKind::Drop);
+                        if self.copied {
+                            self.bench.begin(StepKind::Drop)?;
+                            // Failing that, the leftover is removed later; the verdict stands.
+                            let _ = self.bench.execute(StepKind::Drop);
+                        }
                         return Ok(verdict);
                     }
                 }
@@ -129,7 +132,7 @@ impl Run<'_> {
                     self.bench.execute(step)?;
                     match step {
                         StepKind::CreateCopy => self.copied = true,
-                        StepKind::Swap => self.swapped = true,
+                        StepKind::Swap | StepKind::SetParameter => self.swapped = true,
                         StepKind::Drop => self.copied = false,
                         _ => {}
                     }

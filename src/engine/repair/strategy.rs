@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::index_rebalance::IndexRebalanceStrategy;
+use super::parameter_tuning::ParameterTuningStrategy;
 use super::plan::{Measured, PlanFacts, RepairPlan};
 use super::vacuum::VacuumStrategy;
 use crate::model::{IndexInfo, Issue};
+use crate::settings::ParameterTuning;
 use crate::verification::Verdict;
 
 /// One way of mending.
@@ -18,6 +20,10 @@ pub trait RepairStrategy: Send + Sync {
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan;
     /// Whether the outcome is better than what was there.
     fn validate(&self, issue: &Issue, before: &Measured, after: &Measured) -> Verdict;
+    /// Why it does not start by itself under a setting, as a code and a sentence, if it does not.
+    fn held_back(&self, _tuning: ParameterTuning) -> Option<(&'static str, &'static str)> {
+        None
+    }
     /// Estimated repair time.
     fn estimated_duration(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> Duration {
         Duration::from_secs_f64(self.plan(issue, index, facts).estimate.duration_ms / 1000.0)
@@ -26,7 +32,11 @@ pub trait RepairStrategy: Send + Sync {
 
 /// Every strategy there is, in order of preference.
 pub fn registry() -> Vec<Box<dyn RepairStrategy>> {
-    vec![Box::new(IndexRebalanceStrategy), Box::new(VacuumStrategy)]
+    vec![
+        Box::new(IndexRebalanceStrategy),
+        Box::new(ParameterTuningStrategy),
+        Box::new(VacuumStrategy),
+    ]
 }
 
 /// The first strategy that can handle an issue.

@@ -2,6 +2,7 @@
 
 pub mod comparison;
 pub mod probe;
+pub mod rollback;
 pub mod validation;
 
 use serde::{Deserialize, Serialize};

@@ -13,7 +13,10 @@ const VALID_FRAGMENTATION: f32 = 0.3;
 const VALID_ORPHANS: f64 = 10.0;
 const VALID_ORPHAN_SHARE: f64 = 0.000_01;
 /// Buffers that a search may look at, as a multiple of before, where recall is no better for it.
-const VALID_COST: f64 = 1.5;
+pub(super) const VALID_COST: f64 = 1.5;
+/// Buffers that a search may look at for better recall before a person has to decide, as a multiple
+/// of before.
+const AFFORDABLE_COST: f64 = 5.0;
 
 /// Judges a replacement against the index in place.
 pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
@@ -92,6 +95,28 @@ fn graph_unmended(issue: &IndexIssue, new: &HnswFigures) -> Option<String> {
             .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
         _ => None,
     }
+}
+
+/// Judges a search setting: `before` and `after` are the same index at the setting in force and at
+/// the one proposed.
+pub fn tuned(before: &Measured, after: &Measured) -> Verdict {
+    let (Some(old), Some(new)) = (&before.probe, &after.probe) else {
+        return Verdict::Undo("nothing could be searched for".into());
+    };
+    if new.standing != Some(Standing::Better) {
+        return Verdict::Undo(format!(
+            "recall@{} on {} rows was not shown to rise: by {:.3} (standard error {:.3})",
+            new.k, new.queries, new.difference, new.difference_se
+        ));
+    }
+    if new.buffers > old.buffers * AFFORDABLE_COST {
+        return Verdict::Undo(format!(
+            "a search would look at {:.0} buffers instead of {:.0}, more than {AFFORDABLE_COST:.0} times \
+             as many: whether that is worth it is for you to say",
+            new.buffers, old.buffers
+        ));
+    }
+    Verdict::Keep
 }
 
 /// Judges a vacuum. It has no undo: this only tells whether it helped.

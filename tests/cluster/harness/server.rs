@@ -329,7 +329,8 @@ impl Server {
 
     /// Creates a database with these extensions.
     pub fn create_database(&self, name: &str, extensions: &[&str]) {
-        self.execute("postgres", &format!("CREATE DATABASE \"{name}\""));
+        let quoted = name.replace('"', "\"\"");
+        self.execute("postgres", &format!("CREATE DATABASE \"{quoted}\""));
         for extension in extensions {
             self.execute(name, &format!("CREATE EXTENSION \"{extension}\""));
         }

@@ -6,6 +6,8 @@ mod agreement;
 mod privacy;
 // The choice of search parameters.
 mod tuning;
+// Search settings made for a database, and taken back.
+mod tuned;
 // Recall measured in the background.
 mod watch;
 

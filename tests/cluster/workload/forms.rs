@@ -93,6 +93,37 @@ fn of_a_partitioned_table_the_query_of_every_partition_is_kept() {
 }
 
 #[test]
+fn of_many_partitions_each_has_its_turn() {
+    let Some(server) = watched_server() else {
+        return skip("of_many_partitions_each_has_its_turn", "no pgvector");
+    };
+    let mut client = server.client("app");
+    client
+        .batch_execute(
+            "CREATE TABLE parts (id int, v vector(3)) PARTITION BY LIST (id);
+             DO $$ BEGIN FOR n IN 1..100 LOOP
+                 EXECUTE format('CREATE TABLE part_%s PARTITION OF parts FOR VALUES IN (%s)', n, n);
+             END LOOP; END $$;
+             INSERT INTO parts SELECT i % 100 + 1, v FROM docs, generate_series(1, 5) i;
+             CREATE INDEX ON parts USING hnsw (v vector_l2_ops);
+             SET enable_seqscan = off",
+        )
+        .expect("a hundred partitions");
+    // One statement shows no more than 32 of its scans.
+    for _ in 0..8 {
+        client
+            .batch_execute("SELECT id FROM parts ORDER BY v <-> '[7,0,0]' LIMIT 3")
+            .expect("an answer");
+        kept_points(&server);
+    }
+    let seen: i64 = server.value(
+        "app",
+        "SELECT count(DISTINCT identity) FROM ruvector_dag_healing.query_sample",
+    );
+    assert!(seen > 45, "{seen} of 100 partitions");
+}
+
+#[test]
 fn what_is_not_asked_of_an_index_by_a_client_is_not_captured() {
     let Some(server) = watched_server() else {
         return skip(

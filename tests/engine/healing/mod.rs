@@ -20,6 +20,8 @@ mod recovery;
 mod runner;
 // The maintenance window and the grace period.
 mod settings;
+// Search settings found, made, and taken back.
+mod tuning;
 // Kept or undone.
 mod validation;
 // The world in memory.

@@ -7,7 +7,8 @@ use super::{healthy, index};
 
 const MINUTE: i64 = 60_000_000;
 
-fn world(rows: u64) -> World {
+/// One index of so many rows.
+pub fn world(rows: u64) -> World {
     let mut figures = healthy(rows);
     figures.heap_tids = rows;
     let mut world = World {
@@ -21,7 +22,8 @@ fn world(rows: u64) -> World {
     world
 }
 
-fn cycles(engine: &mut SelfHealingEngine, world: &mut World, count: usize) -> usize {
+/// Runs so many cycles, five minutes apart; the issues of the last.
+pub fn cycles(engine: &mut SelfHealingEngine, world: &mut World, count: usize) -> usize {
     let mut issues = 0;
     for _ in 0..count {
         world.now += 5 * MINUTE;

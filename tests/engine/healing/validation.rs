@@ -3,7 +3,7 @@ use ruvector_dag_healing_engine::recall::paired::Standing;
 use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures};
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 use ruvector_dag_healing_engine::verification::Verdict;
-use ruvector_dag_healing_engine::verification::validation::{rebuilt, vacuumed};
+use ruvector_dag_healing_engine::verification::validation::{rebuilt, tuned, vacuumed};
 
 use super::{fragmentation, healthy};
 
@@ -184,4 +184,31 @@ fn a_vacuum_that_could_not_remove_the_dead_did_not_help() {
         vacuumed(&rows(9_000, 10_000), &rows(9_000, 10_000)),
         Verdict::Undo(_)
     ));
+}
+
+#[test]
+fn a_setting_must_be_shown_to_find_more_and_be_affordable() {
+    let searched = |standing, buffers| {
+        let mut measured = probed(Measured::default(), 0.05, standing);
+        measured.probe.as_mut().expect("a probe").buffers = buffers;
+        measured
+    };
+    let before = searched(None, 100.0);
+    let judge = |standing, buffers| tuned(&before, &searched(Some(standing), buffers));
+    assert_eq!(judge(Standing::Better, 400.0), Verdict::Keep);
+    for (standing, buffers, reason) in [
+        (Standing::NotWorse, 100.0, "not shown to rise"),
+        (Standing::Undecided, 100.0, "not shown to rise"),
+        (Standing::Better, 600.0, "600 buffers instead of 100"),
+    ] {
+        match judge(standing, buffers) {
+            Verdict::Undo(said) => assert!(said.contains(reason), "{said}"),
+            Verdict::Keep => panic!("{standing:?} at {buffers} buffers was kept"),
+        }
+    }
+    let Verdict::Undo(said) = tuned(&Measured::default(), &searched(Some(Standing::Better), 1.0))
+    else {
+        panic!("nothing was searched for");
+    };
+    assert!(said.contains("nothing"), "{said}");
 }

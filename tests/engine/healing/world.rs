@@ -13,6 +13,7 @@ use ruvector_dag_healing_engine::recall::interval::QueryHits;
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
 use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
+use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
 use ruvector_dag_healing_engine::workload::CapturedQuery;
 
 /// A world in which indexes have looks prepared for them, and launched repairs are written down.
@@ -34,6 +35,12 @@ pub struct World {
     pub missed: u32,
     pub measurement_ms: f64,
     pub measurements: u32,
+    /// The search setting in force, buffers a search with it looks at, those that repairs have set, and
+    /// what was taken back.
+    pub ef_search: u32,
+    pub buffers: f64,
+    pub settings: Vec<StandingSetting>,
+    pub taken_back: Vec<(RepairId, String)>,
     /// What reading any page gives.
     pub unreadable: Option<PortError>,
     /// What statements have asked.
@@ -142,6 +149,10 @@ impl Journal for World {
         Ok(self.repairs.clone())
     }
 
+    fn standing_settings(&mut self) -> Result<Vec<StandingSetting>, PortError> {
+        Ok(self.settings.clone())
+    }
+
     fn close_cycle(
         &mut self,
         _result: &HealingCycleResult,
@@ -171,8 +182,9 @@ impl Gauge for World {
         };
         Ok(RecallSample {
             hits: vec![hits; queries as usize],
-            search: "hnsw.ef_search = 40".into(),
+            search: format!("hnsw.ef_search = {}", self.ef_search),
             source: "sampled rows".into(),
+            buffers: self.buffers,
             took_ms: self.measurement_ms,
         })
     }
@@ -231,5 +243,10 @@ impl Executor for World {
         }
         self.launched.push(plan.plan().clone());
         Ok(Some(self.launched.len() as RepairId))
+    }
+
+    fn take_back(&mut self, repair: RepairId, reason: &str) -> Result<(), PortError> {
+        self.taken_back.push((repair, reason.into()));
+        Ok(())
     }
 }

@@ -11,6 +11,8 @@ mod interval;
 mod paired;
 // Random numbers for the simulations.
 mod random;
+// Recall from a part of the table.
+mod sampled;
 // The smallest parameter that reaches a recall.
 mod tune;
 // Values, encoded, and their distances.

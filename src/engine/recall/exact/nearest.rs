@@ -175,6 +175,34 @@ impl Neighbours {
         distance <= self.limit
     }
 
+    /// What a search for `k` neighbours found, where only one row of `every` was compared: the rows
+    /// it returned are known all the same, and of those that it missed each one compared stands for
+    /// `every`, as long as it is among the k nearest by that count.
+    pub fn hits_of_sample(&self, found: &[Neighbour], k: u32, every: u32) -> QueryHits {
+        let farthest = match found.len() < k as usize {
+            true => f64::INFINITY,
+            false => found
+                .iter()
+                .map(|one| one.distance)
+                .fold(f64::MIN, f64::max),
+        };
+        let mut missed = 0;
+        for near in &self.nearest {
+            if found.iter().any(|one| one.row == near.row) {
+                continue;
+            }
+            let closer = found.iter().filter(|one| one.distance < near.distance);
+            if near.distance >= farthest || closer.count() as u32 + missed >= k {
+                break;
+            }
+            missed += every;
+        }
+        QueryHits {
+            hits: k.saturating_sub(missed),
+            of: k,
+        }
+    }
+
     /// What a search found, from the distances of different rows that it returned, the query's
     /// own row not among them.
     pub fn hits(&self, distances: impl IntoIterator<Item = f64>) -> QueryHits {
