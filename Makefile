@@ -34,6 +34,7 @@ bench: ## what reading and measuring cost, against the least they could
 	@tools/setup.sh
 	@tools/install.sh 18
 	cargo bench $(ENGINE) --bench exact
+	cargo bench $(ENGINE) --features server-tests --bench recall
 	cargo bench $(ENGINE) --features server-tests --bench reading
 
 FUZZ_SECONDS ?= 3600

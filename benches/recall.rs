@@ -103,10 +103,7 @@ fn coverage(server: &Server) {
     const MEASUREMENTS: u32 = 300;
     server.create_database("bench", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("bench");
-    let all = embeddings(
-        &mut client,
-        "hnsw (v vector_cosine_ops) WITH (m = 4, ef_construction = 10)",
-    );
+    let all = embeddings(&mut client, &with("m = 4, ef_construction = 10"));
     println!("{MEASUREMENTS} measurements by 200 of {all} rows of real embeddings, k = 10");
     let mut recall = |ef_search: u32, queries: i32| -> (f64, f64, f64) {
         execute(&mut client, &format!("SET hnsw.ef_search = {ef_search}"));
@@ -116,6 +113,14 @@ fn coverage(server: &Server) {
         (row.get(0), row.get(1), row.get(2))
     };
     for wanted in [0.80, 0.90, 0.95, 0.99] {
+        if wanted == 0.99 {
+            // More than the first index can give.
+            let better = with("m = 8, ef_construction = 32");
+            server.execute(
+                "bench",
+                &format!("DROP INDEX docs_idx; CREATE INDEX docs_idx ON docs USING {better}"),
+            );
+        }
         // The setting whose recall over all rows is nearest.
         let (mut low, mut high) = (10, 1_000);
         while high - low > 1 {
@@ -139,6 +144,11 @@ fn coverage(server: &Server) {
     }
 }
 
+/// An HNSW index with these options.
+fn with(options: &str) -> String {
+    format!("hnsw (v vector_cosine_ops) WITH ({options})")
+}
+
 /// A table of real embeddings with an index; how many rows.
 fn embeddings(client: &mut Client, using: &str) -> i32 {
     let descriptions = Embeddings::descriptions();
@@ -159,10 +169,7 @@ fn tune(server: &Server) {
     const TARGET: f64 = 0.95;
     server.create_database("bench", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("bench");
-    embeddings(
-        &mut client,
-        "hnsw (v vector_cosine_ops) WITH (m = 8, ef_construction = 32)",
-    );
+    embeddings(&mut client, &with("m = 8, ef_construction = 32"));
     let queries = Embeddings::queries();
     let order = |row: usize| format!("v <=> '{}' LIMIT 10", queries.literal(row));
     let ask = |client: &mut Client, row: usize| -> Vec<i32> {

@@ -35,10 +35,10 @@ pub struct HealingConfig {
     pub window: MaintenanceWindow,
     /// The recall that searches shall have, 0.5 to 1.
     pub target_recall: f64,
-    /// Whose queries are captured to measure with.
-    pub track: Track,
     /// What parameter tuning may do.
     pub parameter_tuning: ParameterTuning,
+    /// Whose queries are captured to measure with.
+    pub track: Track,
 }
 
 impl Default for HealingConfig {
@@ -56,8 +56,8 @@ impl Default for HealingConfig {
             io_limit_mb: 100,
             window: MaintenanceWindow::Always,
             target_recall: 0.95,
-            track: Track::Top,
             parameter_tuning: ParameterTuning::Advise,
+            track: Track::Top,
         }
     }
 }
@@ -73,19 +73,6 @@ impl HealingConfig {
     }
 }
 
-/// Which statements are observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Track {
-    /// No statement.
-    None,
-    /// Those that clients send.
-    #[default]
-    Top,
-    /// Those inside functions as well.
-    All,
-}
-
 /// What parameter tuning may do by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +84,19 @@ pub enum ParameterTuning {
     Advise,
     /// Set what helps for the database, and set it back where it did not.
     Apply,
+}
+
+/// Which statements are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Track {
+    /// No statement.
+    None,
+    /// Those that clients send.
+    #[default]
+    Top,
+    /// Those inside functions as well.
+    All,
 }
 
 /// The part of the day in which heavy repairs may start by themselves.

@@ -4,8 +4,8 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::{PostgresGucEnum, pg_guard, pg_sys};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::{pg_guard, pg_sys};
 use ruvector_dag_healing_engine::settings::{
     HealingConfig, MaintenanceWindow, ParameterTuning, Track,
 };
@@ -22,21 +22,10 @@ static HISTORY_RETENTION_DAYS: GucSetting<i32> = GucSetting::<i32>::new(30);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static IO_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.95);
-static TRACK: GucSetting<Tracked> = GucSetting::<Tracked>::new(Tracked::Top);
 static PARAMETER_TUNING: GucSetting<TuningSetting> =
     GucSetting::<TuningSetting>::new(TuningSetting::Advise);
+static TRACK: GucSetting<Tracked> = GucSetting::<Tracked>::new(Tracked::Top);
 static WINDOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-
-/// The engine's [`Track`] as a setting.
-#[derive(Clone, Copy, PostgresGucEnum)]
-enum Tracked {
-    #[name = c"none"]
-    None,
-    #[name = c"top"]
-    Top,
-    #[name = c"all"]
-    All,
-}
 
 /// `ruvector.dag_healing_parameter_tuning` as it is typed.
 #[derive(Clone, Copy, Debug, PostgresGucEnum)]
@@ -47,6 +36,17 @@ enum TuningSetting {
     Advise,
     #[name = c"apply"]
     Apply,
+}
+
+/// The engine's [`Track`] as a setting.
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum Tracked {
+    #[name = c"none"]
+    None,
+    #[name = c"top"]
+    Top,
+    #[name = c"all"]
+    All,
 }
 
 /// Defines the settings.
@@ -135,18 +135,18 @@ pub fn init() {
         (0.5, 1.0),
     );
     GucRegistry::define_enum_guc(
-        c"ruvector.dag_healing_track",
-        c"The statements whose query vectors are captured to measure recall with.",
-        c"top: those that clients send; all: those inside functions, too. none: what was captured is deleted.",
-        &TRACK,
-        GucContext::Suset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_enum_guc(
         c"ruvector.dag_healing_parameter_tuning",
         c"What is done by itself where another search setting would find enough.",
         c"advise says which helps; apply sets it for the database, and sets it back if it did not help.",
         &PARAMETER_TUNING,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"ruvector.dag_healing_track",
+        c"The statements whose query vectors are captured to measure recall with.",
+        c"top: those that clients send; all: those inside functions, too. none: what was captured is deleted.",
+        &TRACK,
         GucContext::Suset,
         GucFlags::default(),
     );
@@ -224,12 +224,12 @@ pub fn config() -> HealingConfig {
         // The check hook has let through only what parses.
         window: window().parse().unwrap_or_default(),
         target_recall: TARGET_RECALL.get(),
-        track: track(),
         parameter_tuning: match PARAMETER_TUNING.get() {
             TuningSetting::Off => ParameterTuning::Off,
             TuningSetting::Advise => ParameterTuning::Advise,
             TuningSetting::Apply => ParameterTuning::Apply,
         },
+        track: track(),
     }
 }
 
@@ -262,8 +262,8 @@ pub fn to_json(config: &HealingConfig) -> Value {
         "ruvector.dag_healing_io_limit": config.io_limit_mb,
         "ruvector.dag_healing_window": config.window,
         "ruvector.dag_healing_target_recall": config.target_recall,
-        "ruvector.dag_healing_track": config.track,
         "ruvector.dag_healing_parameter_tuning": config.parameter_tuning,
+        "ruvector.dag_healing_track": config.track,
     })
 }
 

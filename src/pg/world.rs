@@ -221,6 +221,7 @@ pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
         figures: journal::last_look(index)?.and_then(|look| look.hnsw),
         build_memory: guc::maintenance_work_mem() as u64,
         build_ms_per_element: journal::build_rate(index)?,
+        vector_indexes: catalog::indexes_of(index.table_oid)?.len() as u32,
     })
 }
 

@@ -40,27 +40,32 @@ impl RepairStrategy for IndexRebalanceStrategy {
     }
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
-        RepairPlan {
-            strategy: self.name().into(),
-            repair_type: "index_rebuild".into(),
-            issue: issue.clone(),
-            index: index.clone(),
-            steps: vec![
-                StepKind::CreateCopy,
-                StepKind::Build,
-                StepKind::Validate,
-                StepKind::Check,
-                StepKind::Swap,
-                StepKind::Drop,
-            ],
-            estimate: estimate(index, facts),
-            reversible: index.valid,
-            heavy: true,
-        }
+        rebuild(self.name(), issue, index, facts)
     }
 
     fn validate(&self, issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         validation::rebuilt(issue, before, after)
+    }
+}
+
+/// The plan of a rebuild.
+pub fn rebuild(strategy: &str, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
+    RepairPlan {
+        strategy: strategy.into(),
+        repair_type: "index_rebuild".into(),
+        issue: issue.clone(),
+        index: index.clone(),
+        steps: vec![
+            StepKind::CreateCopy,
+            StepKind::Build,
+            StepKind::Validate,
+            StepKind::Check,
+            StepKind::Swap,
+            StepKind::Drop,
+        ],
+        estimate: estimate(index, facts),
+        reversible: index.valid,
+        heavy: true,
     }
 }
 

@@ -117,6 +117,8 @@ pub struct PlanFacts {
     pub build_memory: u64,
     /// Measured milliseconds per element of the last build of this index.
     pub build_ms_per_element: Option<f64>,
+    /// Vector indexes of the table, this one included.
+    pub vector_indexes: u32,
 }
 
 /// A repair as planned. It cannot be carried out before it is [`Approved`].

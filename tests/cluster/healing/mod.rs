@@ -5,6 +5,8 @@ mod stage;
 
 // Whatever ends the server or the worker at any step, the healer finds its way back and mends the index.
 mod crash;
+// Dead rows that nobody vacuums.
+mod dead;
 // A repair that gave way or was too slow rests, and is taken up again.
 mod gives_way;
 // Each reason not to start, with its code, until it is gone.

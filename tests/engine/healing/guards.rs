@@ -1,10 +1,12 @@
+use ruvector_dag_healing_engine::model::{IndexInfo, IndexIssue, Issue};
 use ruvector_dag_healing_engine::ports::{IssueState, IssueStatus};
 use ruvector_dag_healing_engine::repair::guards::{
     Conditions, OldestTransaction, Refusal, approve, approve_on_request,
 };
 use ruvector_dag_healing_engine::repair::index_rebalance::IndexRebalanceStrategy;
-use ruvector_dag_healing_engine::repair::plan::{PlanFacts, RepairPlan};
+use ruvector_dag_healing_engine::repair::plan::{PlanFacts, RepairPlan, StepKind};
 use ruvector_dag_healing_engine::repair::strategy::RepairStrategy;
+use ruvector_dag_healing_engine::repair::vacuum::VacuumStrategy;
 use ruvector_dag_healing_engine::settings::HealingConfig;
 
 use super::{fragmentation, healthy, index};
@@ -17,6 +19,7 @@ fn plan() -> RepairPlan {
         figures: Some(healthy(5_000)),
         build_memory: 64 << 20,
         build_ms_per_element: None,
+        vector_indexes: 1,
     };
     IndexRebalanceStrategy.plan(&fragmentation(0.8), &index("i"), &facts)
 }
@@ -170,6 +173,7 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
             figures: Some(healthy(100_000)),
             build_memory,
             build_ms_per_element,
+            vector_indexes: 1,
         };
         IndexRebalanceStrategy
             .plan(&fragmentation(0.8), &index("i"), &facts)
@@ -180,4 +184,52 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
     assert!(tight.duration_ms > 5.0 * roomy.duration_ms);
     assert!(tight.memory_bytes <= 64 << 20);
     assert_eq!(estimate(64 << 20, Some(0.1)).duration_ms, 500.0 + 10_000.0);
+}
+
+#[test]
+fn dead_rows_are_taken_out_in_the_cheaper_way() {
+    let plan = |dead_share: f64, change: &dyn Fn(&mut IndexInfo, &mut PlanFacts)| {
+        let mut index = index("i");
+        let mut figures = healthy(100_000);
+        figures.heap_tids = 100_000;
+        index.live_rows = (100_000.0 * (1.0 - dead_share)) as u64;
+        let mut facts = PlanFacts {
+            figures: Some(figures),
+            build_memory: 1 << 40,
+            build_ms_per_element: None,
+            vector_indexes: 1,
+        };
+        change(&mut index, &mut facts);
+        let share = dead_share as f32;
+        let issue = Issue::Index(IndexIssue::DeadTuples {
+            index: "i".into(),
+            share,
+        });
+        VacuumStrategy.plan(&issue, &index, &facts)
+    };
+    let few = plan(0.01, &|_, _| {});
+    assert_eq!(few.steps, [StepKind::Vacuum]);
+    let many = plan(0.4, &|_, _| {});
+    assert_eq!(
+        (many.steps.first(), many.steps.last()),
+        (Some(&StepKind::CreateCopy), Some(&StepKind::Vacuum))
+    );
+    // Kept for an undo, the old index would be vacuumed as well.
+    assert!(!many.reversible && many.estimate.disk_bytes > 0);
+    let others: [&dyn Fn(&mut IndexInfo, &mut PlanFacts); 3] = [
+        // The others are vacuumed in any case.
+        &|_, facts| facts.vector_indexes = 2,
+        // Lists have nothing to link anew.
+        &|index, _| index.access_method = "ivfflat".into(),
+        // A build that does not fit into memory is dear.
+        &|_, facts| facts.build_memory = 1 << 20,
+    ];
+    for change in others {
+        assert_eq!(plan(0.4, change).steps, [StepKind::Vacuum]);
+    }
+    // A look that is out of date: those who are dead are not in the index.
+    let gone = plan(0.4, &|_, facts| {
+        facts.figures.as_mut().expect("figures").heap_tids = 60_000;
+    });
+    assert_eq!(gone.steps, [StepKind::Vacuum]);
 }

@@ -167,6 +167,7 @@ fn tuned(bench: &mut Bench) -> Outcome {
         figures: None,
         build_memory: 1 << 30,
         build_ms_per_element: None,
+        vector_indexes: 1,
     };
     let plan = ParameterTuningStrategy.plan(&issue, &index("i"), &facts);
     let approved = approve_on_request(plan, &Conditions::default()).expect("nothing against it");
