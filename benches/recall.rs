@@ -14,9 +14,12 @@ use harness::{Embeddings, Options, Server, vacuum};
 use postgres::Client;
 use serde_json::Value;
 
+/// What is measured on a server of its own.
+type Part = fn(&Server);
+
 fn main() {
     let part = std::env::var("PART").unwrap_or_default();
-    let parts: [(&str, fn(&Server)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("truth", truth),
         ("coverage", coverage),
         ("tune", tune),

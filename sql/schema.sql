@@ -90,8 +90,9 @@ CREATE TABLE ruvector_dag_healing.metrics (
 INSERT INTO ruvector_dag_healing.metrics DEFAULT VALUES;
 
 -- Queries that statements asked, a sample of each index's, to measure with. What people ask is their
--- own: nobody is granted anything on this table, and as it is unlogged, it is in no WAL, backup,
--- standby, dump or subscription. It is empty after a crash.
+-- own: nobody is granted anything on this table, those who may read every table see none of its
+-- rows, and as it is unlogged, it is in no WAL, backup, standby, dump or subscription. It is empty
+-- after a crash.
 CREATE UNLOGGED TABLE ruvector_dag_healing.query_sample (
     identity text NOT NULL,
     place integer NOT NULL,
@@ -100,4 +101,5 @@ CREATE UNLOGGED TABLE ruvector_dag_healing.query_sample (
     PRIMARY KEY (identity, place)
 );
 CREATE INDEX ON ruvector_dag_healing.query_sample (captured_at);
+ALTER TABLE ruvector_dag_healing.query_sample ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ruvector_dag_healing.query_sample ALTER COLUMN value SET STORAGE EXTERNAL;

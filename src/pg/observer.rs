@@ -58,6 +58,8 @@ pub unsafe extern "C-unwind" fn observe(statement: *mut pg_sys::QueryDesc) {
     if seed == 0 {
         seed = (u64::from(lifecycle::my_pid().unsigned_abs()) << 32) ^ lifecycle::now() as u64;
     }
+    // Another beginning for each statement, whether or not it draws.
+    seed = seed.wrapping_add(0xD134_2543_DE82_EF95);
     let database = lifecycle::my_database();
     let mut scans = 0;
     // SAFETY: as the caller promises; a value lives as long as the execution.

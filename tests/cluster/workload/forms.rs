@@ -86,10 +86,39 @@ fn of_a_partitioned_table_the_query_of_every_partition_is_kept() {
          CREATE TABLE part_1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
          INSERT INTO parts SELECT id, v FROM docs;
          CREATE INDEX ON parts USING hnsw (v vector_l2_ops);
-         SET enable_seqscan = off;
          SELECT id FROM parts ORDER BY v <-> '[7,0,0]' LIMIT 3",
     );
     assert_eq!(taken(&server), [7, 7]);
+}
+
+#[test]
+fn of_many_partitions_each_has_its_turn() {
+    let Some(server) = watched_server() else {
+        return skip("of_many_partitions_each_has_its_turn", "no pgvector");
+    };
+    let mut client = server.client("app");
+    client
+        .batch_execute(
+            "CREATE TABLE parts (id int, v vector(3)) PARTITION BY LIST (id);
+             DO $$ BEGIN FOR n IN 1..100 LOOP
+                 EXECUTE format('CREATE TABLE part_%s PARTITION OF parts FOR VALUES IN (%s)', n, n);
+             END LOOP; END $$;
+             INSERT INTO parts SELECT i % 100 + 1, v FROM docs, generate_series(1, 5) i;
+             CREATE INDEX ON parts USING hnsw (v vector_l2_ops)",
+        )
+        .expect("a hundred partitions");
+    // One statement shows no more than 32 of its scans.
+    for _ in 0..8 {
+        client
+            .batch_execute("SELECT id FROM parts ORDER BY v <-> '[7,0,0]' LIMIT 3")
+            .expect("an answer");
+        kept_points(&server);
+    }
+    let seen: i64 = server.value(
+        "app",
+        "SELECT count(DISTINCT identity) FROM ruvector_dag_healing.query_sample",
+    );
+    assert!(seen > 45, "{seen} of 100 partitions");
 }
 
 #[test]
@@ -107,7 +136,7 @@ fn what_is_not_asked_of_an_index_by_a_client_is_not_captured() {
         &mut client,
         &[
             format!("EXPLAIN {}", search(1)),
-            format!("SET enable_indexscan = off; {}; RESET enable_indexscan", search(2)),
+            format!("SET enable_seqscan = on; SET enable_indexscan = off; {}; RESET ALL", search(2)),
             format!("CREATE FUNCTION in_plpgsql() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {}; END $$", inside(3)),
             format!("CREATE FUNCTION in_sql() RETURNS SETOF int VOLATILE LANGUAGE sql AS $$ {}; {} $$", search(4), search(5)),
             format!("CREATE PROCEDURE committing() LANGUAGE plpgsql AS
@@ -131,7 +160,7 @@ fn what_is_not_asked_of_an_index_by_a_client_is_not_captured() {
             // Other things that can be near.
             "CREATE TABLE places (at point); INSERT INTO places SELECT point(i, i) FROM generate_series(1, 100) i".into(),
             "CREATE INDEX ON places USING gist (at)".into(),
-            "SET enable_seqscan = off; SELECT * FROM places ORDER BY at <-> '(3,3)' LIMIT 3; RESET enable_seqscan".into(),
+            "SELECT * FROM places ORDER BY at <-> '(3,3)' LIMIT 3".into(),
             // What we ask ourselves.
             "SELECT * FROM ruvector_dag_recall('docs_idx'); SELECT * FROM ruvector_dag_tune('docs_idx', 0.5)".into(),
         ],

@@ -21,7 +21,7 @@ fn queries_of_every_type_are_kept_as_they_were_asked() {
                         "DROP TABLE IF EXISTS items; CREATE TABLE items (v {name}(20));
                          INSERT INTO items SELECT '{value}' FROM generate_series(1, 100);
                          CREATE INDEX ON items USING {method} (v {class});
-                         DELETE FROM ruvector_dag_healing.query_sample; SET enable_seqscan = off;
+                         DELETE FROM ruvector_dag_healing.query_sample;
                          SELECT * FROM items ORDER BY v {operator} '{value}'::{name}(20) LIMIT 3",
                         operator = operator(class),
                         name = kind.name,

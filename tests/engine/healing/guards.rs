@@ -187,9 +187,12 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
     assert_eq!(estimate(64 << 20, Some(0.1)).duration_ms, 500.0 + 10_000.0);
 }
 
+/// What makes a plan another.
+type Change = dyn Fn(&mut IndexInfo, &mut PlanFacts);
+
 #[test]
 fn dead_rows_are_taken_out_in_the_cheaper_way() {
-    let plan = |dead_share: f64, change: &dyn Fn(&mut IndexInfo, &mut PlanFacts)| {
+    let plan = |dead_share: f64, change: &Change| {
         let mut index = index("i");
         let mut figures = healthy(100_000);
         figures.heap_tids = 100_000;
@@ -217,7 +220,7 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
     );
     // Kept for an undo, the old index would be vacuumed as well.
     assert!(!many.reversible && many.estimate.disk_bytes > 0);
-    let others: [&dyn Fn(&mut IndexInfo, &mut PlanFacts); 3] = [
+    let others: [&Change; 3] = [
         // The others are vacuumed in any case.
         &|_, facts| facts.vector_indexes = 2,
         // Lists have nothing to link anew.
