@@ -25,7 +25,7 @@ pub fn distance(metric: Metric, a: &Value<'_>, b: &Value<'_>) -> Option<f64> {
 
 /// A value, decoded.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Operand {
+pub(crate) enum Operand {
     /// `vector`, `halfvec`.
     Floats(Vec<f32>),
     /// The first bit the highest of the first word; what is past the last bit is 0.
@@ -39,7 +39,7 @@ pub(super) enum Operand {
 
 impl Operand {
     /// None where the value is one that pgvector never stores.
-    pub(super) fn of(value: &Value<'_>) -> Option<Self> {
+    pub(crate) fn of(value: &Value<'_>) -> Option<Self> {
         if value.fault().is_some() {
             return None;
         }
@@ -122,7 +122,7 @@ pub(super) fn from_rank(metric: Metric, rank: f64) -> f64 {
 }
 
 /// The rank of one value seen from another. None where they cannot be compared.
-pub(super) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
+pub(crate) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
     match (a, b) {
         (Operand::Floats(a), Operand::Floats(b)) if a.len() == b.len() => {
             dense(metric, a, b, (norm(a), norm(b)))

@@ -8,7 +8,7 @@
 
 mod bits;
 mod dense;
-mod distance;
+pub(crate) mod distance;
 pub mod kernel;
 mod nearest;
 mod sparse;

@@ -13,12 +13,14 @@
 //! | `sink`, `origin` | what a graph was born with |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `entries` | the rows and values it has |
+//! | [`heal`] | mending it in place |
 
 mod anatomy;
 mod check;
 mod dangling;
 mod entries;
 mod graph;
+pub mod heal;
 mod health;
 mod judge;
 pub mod layout;

@@ -139,6 +139,18 @@ impl Slots {
         })
     }
 
+    /// The place of any slot, late ones too.
+    pub(crate) fn place(&self, slot: usize) -> Option<Tid> {
+        if self.base.last().is_some_and(|&end| slot < end as usize) {
+            return self.tid(slot);
+        }
+        let late = self.late.iter().find(|(_, late)| **late as usize == slot);
+        late.map(|(&place, _)| Tid {
+            block: block_of(place),
+            offset: (place & ((1 << OFFSET_BITS) - 1)) as u16,
+        })
+    }
+
     /// The slots of a block.
     pub(crate) fn on_block(&self, block: u32) -> impl Iterator<Item = usize> + '_ {
         let place = |offset| pack(Tid { block, offset });

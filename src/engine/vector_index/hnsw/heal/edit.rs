@@ -1,0 +1,349 @@
+//! One change to one page of a graph, with everything it was judged by.
+//!
+//! Owns what must still be true for an edit to be made, the making of it on the bytes of a page,
+//! and what takes it back. Knows nothing of locks: whoever applies an edit holds off vacuum, so
+//! that no element goes between [`Edit::holds`] and [`Edit::apply`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::vector_index::hnsw::layout::{Item, LINKS, Meta, Page};
+use crate::vector_index::hnsw::read_page;
+use crate::vector_index::page::{Pointed, TID, Tid, tid, tid_bytes, u16_at};
+use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
+
+/// An element as it was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Where it is.
+    pub at: Tid,
+    /// Its highest layer.
+    pub level: u8,
+    /// Tells the uses of its slot apart.
+    pub version: u8,
+}
+
+/// What is done to the links of an element on one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A link into a slot that holds another, or into the first that is free.
+    Put {
+        /// The slot, from 0.
+        slot: u16,
+        /// What it leads to now.
+        was: Option<Judged>,
+        /// What it shall lead to.
+        to: Judged,
+    },
+    /// More links after those there are.
+    Append {
+        /// Those there are.
+        after: Vec<Tid>,
+        /// Those to come.
+        to: Vec<Judged>,
+    },
+    /// The slots as they are and the links that stay; the rest may lead nowhere from here.
+    Prune {
+        /// The slots.
+        was: Vec<Option<Tid>>,
+        /// What stays.
+        stays: Vec<Tid>,
+    },
+    /// Takes links out, wherever they stand.
+    Unlink {
+        /// The links.
+        links: Vec<Tid>,
+    },
+}
+
+/// A change to one page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edit {
+    /// To the links of an element.
+    Links {
+        /// Whose.
+        of: Judged,
+        /// Where they are.
+        tuple: Tid,
+        /// On which layer.
+        layer: u8,
+        /// What is done to them.
+        change: Change,
+    },
+    /// To where searches start.
+    Entry {
+        /// Where they start now, and the level the metapage has for it.
+        was: Option<Tid>,
+        /// See `was`.
+        was_level: i16,
+        /// Where they shall start.
+        to: Judged,
+    },
+    /// To where inserts begin to look for room.
+    InsertPage {
+        /// Where they begin now.
+        was: u32,
+        /// Where they shall.
+        to: u32,
+    },
+}
+
+/// What became of an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// The page was not as it was judged, and is as it was.
+    Lost,
+    /// It was made; the edit that takes it back, where one can.
+    Made(Option<Edit>),
+}
+
+impl Edit {
+    /// The block that is changed.
+    pub fn block(&self) -> u32 {
+        match self {
+            Self::Links { tuple, .. } => tuple.block,
+            Self::Entry { .. } | Self::InsertPage { .. } => 0,
+        }
+    }
+
+    /// Whether no insert may be under way: one that has chosen a slot to write to would leave a
+    /// hole where links move up, and one that ends meanwhile may set the entry point itself.
+    pub fn excludes_inserts(&self) -> bool {
+        match self {
+            Self::Links { change, .. } => {
+                matches!(change, Change::Prune { .. } | Change::Unlink { .. })
+            }
+            Self::Entry { .. } => true,
+            Self::InsertPage { .. } => false,
+        }
+    }
+
+    /// Whether everything else that it was judged by is still so: the elements concerned are
+    /// there, and what is taken out of a layer does not belong there.
+    pub fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
+        match self {
+            Self::Links {
+                of, layer, change, ..
+            } => {
+                if !is_there(source, of, *layer)? {
+                    return Ok(false);
+                }
+                let to: &[Judged] = match change {
+                    Change::Put { to, .. } => std::slice::from_ref(to),
+                    Change::Append { to, .. } => to,
+                    Change::Prune { was, stays } => {
+                        return all_illegal(source, of.at, *layer, was, stays);
+                    }
+                    Change::Unlink { .. } => &[],
+                };
+                for to in to {
+                    if to.at == of.at || !is_there(source, to, *layer)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Entry { to, .. } => is_there(source, to, to.level),
+            Self::InsertPage { to, .. } => {
+                let mut found = false;
+                read_page(source, *to, &mut |page| found = page.has_hnsw_id())?;
+                Ok(found && *to > 0)
+            }
+        }
+    }
+
+    /// Makes the change on the page of [`Self::block`], if that is as it was judged.
+    pub fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> Applied {
+        let looked = Page::new(page);
+        if !looked.has_hnsw_id() || !looked.raw().has_sane_header() {
+            return Applied::Lost;
+        }
+        match self {
+            Self::Links {
+                of,
+                tuple,
+                layer,
+                change,
+            } => {
+                let Some(mut slots) = Slots::find(page, of, *tuple, *layer, m) else {
+                    return Applied::Lost;
+                };
+                let undo = |change| {
+                    Some(Self::Links {
+                        of: *of,
+                        tuple: *tuple,
+                        layer: *layer,
+                        change,
+                    })
+                };
+                slots
+                    .change(change)
+                    .map_or(Applied::Lost, |undone| Applied::Made(undone.and_then(undo)))
+            }
+            Self::Entry { was, was_level, to } => {
+                let same = |meta: Meta| meta.entry == *was && meta.entry_level == *was_level;
+                if !Meta::decode(&looked).is_ok_and(same) {
+                    return Applied::Lost;
+                }
+                page[40..44].copy_from_slice(&to.at.block.to_le_bytes());
+                page[44..46].copy_from_slice(&to.at.offset.to_le_bytes());
+                page[46..48].copy_from_slice(&i16::from(to.level).to_le_bytes());
+                Applied::Made(None)
+            }
+            Self::InsertPage { was, to } => {
+                if !Meta::decode(&looked).is_ok_and(|meta| meta.insert_page == *was) {
+                    return Applied::Lost;
+                }
+                page[48..52].copy_from_slice(&to.to_le_bytes());
+                Applied::Made(None)
+            }
+        }
+    }
+}
+
+/// The slots of one layer on a page.
+struct Slots<'a>(&'a mut [u8]);
+
+impl<'a> Slots<'a> {
+    /// The layer of a neighbour tuple; none where the tuple is not the element's.
+    fn find(
+        page: &'a mut [u8; PAGE_SIZE],
+        of: &Judged,
+        at: Tid,
+        layer: u8,
+        m: u16,
+    ) -> Option<Self> {
+        let raw = Page::new(page).raw();
+        let Some(Pointed::Tuple(tuple)) = raw.pointed(at.offset) else {
+            return None;
+        };
+        let (start, ..) = raw.line_pointer(at.offset)?;
+        let (level, m) = (usize::from(of.level), usize::from(m));
+        let count = (level + 2) * m;
+        let is_of = tuple.len() >= LINKS + count * TID
+            && tuple[0] == 2
+            && tuple[1] == of.version
+            && usize::from(u16_at(tuple, 2)) == count;
+        let above = level.checked_sub(usize::from(layer))?;
+        let first = start + LINKS + above * m * TID;
+        let slots = if layer == 0 { 2 * m } else { m };
+        is_of.then(|| page.get_mut(first..first + slots * TID).map(Self))?
+    }
+
+    fn all(&self) -> impl Iterator<Item = Option<Tid>> + '_ {
+        let slot = |bytes| Some(tid(bytes)).filter(|tid| tid.offset != 0);
+        self.0.chunks_exact(TID).map(slot)
+    }
+
+    /// The links up to the first free slot.
+    fn links(&self) -> Vec<Tid> {
+        self.all().map_while(|link| link).collect()
+    }
+
+    fn write(&mut self, links: impl Iterator<Item = Tid>) {
+        let mut links = links;
+        for slot in self.0.chunks_exact_mut(TID) {
+            slot.copy_from_slice(&tid_bytes(links.next()));
+        }
+    }
+
+    /// Makes a change, if the slots are as it says; tells what takes it back, if anything does.
+    fn change(&mut self, change: &Change) -> Option<Option<Change>> {
+        match change {
+            Change::Put { slot, was, to } => {
+                let (nth, links) = (usize::from(*slot), self.links());
+                let is_as_judged = match was {
+                    Some(was) => links.get(nth) == Some(&was.at),
+                    None => links.len() == nth && self.all().skip(nth).all(|link| link.is_none()),
+                };
+                if !is_as_judged || links.contains(&to.at) {
+                    return None;
+                }
+                let bytes = self.0.chunks_exact_mut(TID).nth(nth)?;
+                bytes.copy_from_slice(&tid_bytes(Some(to.at)));
+                Some(Some(match was {
+                    Some(was) => Change::Put {
+                        slot: *slot,
+                        was: Some(*to),
+                        to: *was,
+                    },
+                    None => Change::Unlink { links: vec![to.at] },
+                }))
+            }
+            Change::Append { after, to } => {
+                let nothing_after = self.all().skip(after.len()).all(|link| link.is_none());
+                let room = self.0.len() / TID;
+                if self.links() != *after || !nothing_after || after.len() + to.len() > room {
+                    return None;
+                }
+                let added: Vec<Tid> = to.iter().map(|to| to.at).collect();
+                self.write(after.iter().chain(&added).copied());
+                Some(Some(Change::Unlink { links: added }))
+            }
+            Change::Prune { was, stays } => {
+                if !self.all().eq(was.iter().copied()) {
+                    return None;
+                }
+                self.write(stays.iter().copied());
+                Some(None)
+            }
+            Change::Unlink { links } => {
+                let all = self.links();
+                if !links.iter().any(|link| all.contains(link)) {
+                    return None;
+                }
+                self.write(all.into_iter().filter(|link| !links.contains(link)));
+                Some(None)
+            }
+        }
+    }
+}
+
+/// Whether a live element is there as it was judged and reaches up to a layer.
+fn is_there(source: &mut dyn PageSource, judged: &Judged, layer: u8) -> Result<bool, ReadError> {
+    let mut found = false;
+    read_page(source, judged.at.block, &mut |page| {
+        if let Some(Item::Element(element)) = page.item(judged.at.offset) {
+            found = !element.deleted()
+                && element.version() == judged.version
+                && element.level() == judged.level
+                && element.level() >= layer;
+        }
+    })?;
+    Ok(found)
+}
+
+/// Whether everything that does not stay is no legal link of `of` on a layer, or stands there
+/// before.
+fn all_illegal(
+    source: &mut dyn PageSource,
+    of: Tid,
+    layer: u8,
+    was: &[Option<Tid>],
+    stays: &[Tid],
+) -> Result<bool, ReadError> {
+    for link in was.iter().flatten() {
+        if !stays.contains(link) && *link != of && is_legal(source, *link, layer)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a link on a layer may lead there: to a live element that is on it.
+pub(super) fn is_legal(
+    source: &mut dyn PageSource,
+    link: Tid,
+    layer: u8,
+) -> Result<bool, ReadError> {
+    let mut legal = false;
+    if link.block > 0 {
+        read_page(source, link.block, &mut |page| {
+            if let Some(Item::Element(element)) = page.item(link.offset) {
+                legal = !element.deleted() && element.level() >= layer;
+            }
+        })?;
+    }
+    Ok(legal)
+}
