@@ -9,6 +9,7 @@ pub mod careful;
 pub mod catalog;
 pub mod compat;
 pub mod databases;
+pub mod edit;
 mod entry;
 pub mod error;
 pub mod executor;

@@ -76,6 +76,10 @@ pub fn approve(
     config: &HealingConfig,
     now: Timestamp,
 ) -> Result<Approved, Refusal> {
+    if plan.on_request {
+        let reason = "it is the nature of these rows; ruvector_dag_repair mends it on request";
+        return Err(Refusal::new("on_request", reason));
+    }
     rested(state, now)?;
     if plan.heavy && !config.window.contains(conditions.minute_of_day) {
         let reason = format!(
@@ -98,7 +102,9 @@ pub fn approve(
     if let Some(free) = conditions.free_memory {
         room("memory", plan.estimate.memory_bytes, free)?;
     }
-    if let Some(oldest) = &conditions.oldest_transaction {
+    if let Some(oldest) = &conditions.oldest_transaction
+        && plan.heavy
+    {
         let limit = config.repair_timeout_secs as f64 / 4.0;
         if oldest.seconds > limit {
             let reason = format!(

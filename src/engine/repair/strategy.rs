@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::index_rebalance::IndexRebalanceStrategy;
 use super::plan::{Measured, PlanFacts, RepairPlan};
+use super::topology_repair::TopologyRepairStrategy;
 use super::vacuum::VacuumStrategy;
 use crate::model::{IndexInfo, Issue};
 use crate::verification::Verdict;
@@ -26,7 +27,11 @@ pub trait RepairStrategy: Send + Sync {
 
 /// Every strategy there is, in order of preference.
 pub fn registry() -> Vec<Box<dyn RepairStrategy>> {
-    vec![Box::new(IndexRebalanceStrategy), Box::new(VacuumStrategy)]
+    vec![
+        Box::new(IndexRebalanceStrategy),
+        Box::new(TopologyRepairStrategy),
+        Box::new(VacuumStrategy),
+    ]
 }
 
 /// The first strategy that can handle an issue.

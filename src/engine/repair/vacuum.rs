@@ -38,8 +38,10 @@ impl RepairStrategy for VacuumStrategy {
                 disk_bytes: 0,
                 memory_bytes: facts.build_memory.min(index.blocks * PAGE_SIZE as u64),
             },
+            costs_ms: Vec::new(),
             reversible: false,
             heavy: true,
+            on_request: false,
         }
     }
 

@@ -17,6 +17,7 @@ fn plan() -> RepairPlan {
         figures: Some(healthy(5_000)),
         build_memory: 64 << 20,
         build_ms_per_element: None,
+        ..PlanFacts::default()
     };
     IndexRebalanceStrategy.plan(&fragmentation(0.8), &index("i"), &facts)
 }

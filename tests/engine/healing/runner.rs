@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::guards::{Conditions, approve_on_request};
 use ruvector_dag_healing_engine::repair::index_rebalance::IndexRebalanceStrategy;
 use ruvector_dag_healing_engine::repair::plan::{Approved, Measured, PlanFacts, StepKind};
@@ -53,6 +53,10 @@ impl Workbench for Bench {
         Ok(Searched::default())
     }
 
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {
+        unreachable!("a rebuild is compared")
+    }
+
     fn note(&mut self, _key: &str, _value: &Value) -> Result<(), PortError> {
         Ok(())
     }
@@ -69,6 +73,7 @@ fn approved(valid: bool) -> Approved {
         figures: None,
         build_memory: 1 << 30,
         build_ms_per_element: None,
+        ..PlanFacts::default()
     };
     let plan = IndexRebalanceStrategy.plan(&fragmentation(0.8), &index, &facts);
     approve_on_request(plan, &Conditions::default()).unwrap()

@@ -182,6 +182,7 @@ impl Executor for World {
             figures,
             build_memory: 1 << 30,
             build_ms_per_element: None,
+            ..PlanFacts::default()
         })
     }
 

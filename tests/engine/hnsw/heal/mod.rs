@@ -9,9 +9,7 @@ mod planted;
 
 use std::collections::HashSet;
 
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::{
-    Applied, Edit, Rung, Survey, Treatment,
-};
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, Survey, Treatment};
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
 
@@ -46,13 +44,11 @@ pub fn make(pages: &mut [Bytes], m: u16, edits: &[Edit]) -> (Vec<Edit>, usize) {
     let (mut undo, mut lost) = (Vec::new(), 0);
     for edit in edits {
         let holds = edit.holds(&mut Source::quiet(pages.to_vec()));
-        let applied = match holds.expect("pages that can be read") {
-            true => edit.apply(m, &mut pages[edit.block() as usize]),
-            false => Applied::Lost,
-        };
-        match applied {
-            Applied::Made(back) => undo.extend(back),
-            Applied::Lost => lost += 1,
+        let made = holds.expect("pages that can be read")
+            && edit.apply(m, &mut pages[edit.block() as usize]);
+        match made {
+            true => undo.extend(edit.undo()),
+            false => lost += 1,
         }
     }
     (undo, lost)

@@ -89,15 +89,6 @@ pub enum Edit {
     },
 }
 
-/// What became of an edit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
-    /// The page was not as it was judged, and is as it was.
-    Lost,
-    /// It was made; the edit that takes it back, where one can.
-    Made(Option<Edit>),
-}
-
 impl Edit {
     /// The block that is changed.
     pub fn block(&self) -> u32 {
@@ -153,11 +144,12 @@ impl Edit {
         }
     }
 
-    /// Makes the change on the page of [`Self::block`], if that is as it was judged.
-    pub fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> Applied {
+    /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
+    /// else the page stays as it is.
+    pub fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> bool {
         let looked = Page::new(page);
         if !looked.has_hnsw_id() || !looked.raw().has_sane_header() {
-            return Applied::Lost;
+            return false;
         }
         match self {
             Self::Links {
@@ -166,39 +158,60 @@ impl Edit {
                 layer,
                 change,
             } => {
-                let Some(mut slots) = Slots::find(page, of, *tuple, *layer, m) else {
-                    return Applied::Lost;
-                };
-                let undo = |change| {
-                    Some(Self::Links {
-                        of: *of,
-                        tuple: *tuple,
-                        layer: *layer,
-                        change,
-                    })
-                };
-                slots
-                    .change(change)
-                    .map_or(Applied::Lost, |undone| Applied::Made(undone.and_then(undo)))
+                let slots = Slots::find(page, of, *tuple, *layer, m);
+                slots.is_some_and(|mut slots| slots.change(change))
             }
             Self::Entry { was, was_level, to } => {
                 let same = |meta: Meta| meta.entry == *was && meta.entry_level == *was_level;
                 if !Meta::decode(&looked).is_ok_and(same) {
-                    return Applied::Lost;
+                    return false;
                 }
                 page[40..44].copy_from_slice(&to.at.block.to_le_bytes());
                 page[44..46].copy_from_slice(&to.at.offset.to_le_bytes());
                 page[46..48].copy_from_slice(&i16::from(to.level).to_le_bytes());
-                Applied::Made(None)
+                true
             }
             Self::InsertPage { was, to } => {
                 if !Meta::decode(&looked).is_ok_and(|meta| meta.insert_page == *was) {
-                    return Applied::Lost;
+                    return false;
                 }
                 page[48..52].copy_from_slice(&to.to_le_bytes());
-                Applied::Made(None)
+                true
             }
         }
+    }
+
+    /// The edit that takes this one back once it was made; none where what it took away was
+    /// broken.
+    pub fn undo(&self) -> Option<Self> {
+        let Self::Links {
+            of,
+            tuple,
+            layer,
+            change,
+        } = self
+        else {
+            return None;
+        };
+        let at = |links: &[Judged]| links.iter().map(|link| link.at).collect();
+        let change = match change {
+            Change::Put { slot, was, to } => match was {
+                Some(was) => Change::Put {
+                    slot: *slot,
+                    was: Some(*to),
+                    to: *was,
+                },
+                None => Change::Unlink { links: vec![to.at] },
+            },
+            Change::Append { to, .. } => Change::Unlink { links: at(to) },
+            Change::Prune { .. } | Change::Unlink { .. } => return None,
+        };
+        Some(Self::Links {
+            of: *of,
+            tuple: *tuple,
+            layer: *layer,
+            change,
+        })
     }
 }
 
@@ -248,55 +261,44 @@ impl<'a> Slots<'a> {
         }
     }
 
-    /// Makes a change, if the slots are as it says; tells what takes it back, if anything does.
-    fn change(&mut self, change: &Change) -> Option<Option<Change>> {
+    /// Makes a change and tells so, if the slots are as it says.
+    fn change(&mut self, change: &Change) -> bool {
+        let links = self.links();
+        let nothing_after = |count| self.all().skip(count).all(|link| link.is_none());
         match change {
             Change::Put { slot, was, to } => {
-                let (nth, links) = (usize::from(*slot), self.links());
+                let nth = usize::from(*slot);
                 let is_as_judged = match was {
                     Some(was) => links.get(nth) == Some(&was.at),
-                    None => links.len() == nth && self.all().skip(nth).all(|link| link.is_none()),
+                    None => links.len() == nth && nothing_after(nth),
                 };
-                if !is_as_judged || links.contains(&to.at) {
-                    return None;
+                let bytes = self.0.chunks_exact_mut(TID).nth(nth);
+                match bytes.filter(|_| is_as_judged && !links.contains(&to.at)) {
+                    Some(bytes) => bytes.copy_from_slice(&tid_bytes(Some(to.at))),
+                    None => return false,
                 }
-                let bytes = self.0.chunks_exact_mut(TID).nth(nth)?;
-                bytes.copy_from_slice(&tid_bytes(Some(to.at)));
-                Some(Some(match was {
-                    Some(was) => Change::Put {
-                        slot: *slot,
-                        was: Some(*to),
-                        to: *was,
-                    },
-                    None => Change::Unlink { links: vec![to.at] },
-                }))
             }
             Change::Append { after, to } => {
-                let nothing_after = self.all().skip(after.len()).all(|link| link.is_none());
-                let room = self.0.len() / TID;
-                if self.links() != *after || !nothing_after || after.len() + to.len() > room {
-                    return None;
+                let has_room = after.len() + to.len() <= self.0.len() / TID;
+                if links != *after || !nothing_after(after.len()) || !has_room {
+                    return false;
                 }
-                let added: Vec<Tid> = to.iter().map(|to| to.at).collect();
-                self.write(after.iter().chain(&added).copied());
-                Some(Some(Change::Unlink { links: added }))
+                self.write(after.iter().copied().chain(to.iter().map(|to| to.at)));
             }
             Change::Prune { was, stays } => {
                 if !self.all().eq(was.iter().copied()) {
-                    return None;
+                    return false;
                 }
                 self.write(stays.iter().copied());
-                Some(None)
             }
-            Change::Unlink { links } => {
-                let all = self.links();
-                if !links.iter().any(|link| all.contains(link)) {
-                    return None;
+            Change::Unlink { links: out } => {
+                if !out.iter().any(|link| links.contains(link)) {
+                    return false;
                 }
-                self.write(all.into_iter().filter(|link| !links.contains(link)));
-                Some(None)
+                self.write(links.into_iter().filter(|link| !out.contains(link)));
             }
         }
+        true
     }
 }
 

@@ -6,11 +6,26 @@
 use super::edit::{Edit, Judged};
 use super::survey::Survey;
 use crate::vector_index::bitmap::Bitmap;
+use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::hnsw::reach::{Pulse, reach};
 use crate::vector_index::{PageSource, ReadError};
 
+/// Time to walk over an element with all its links, in milliseconds, as measured on 100,000 × 128
+/// with m = 16.
+const WALK_MS_PER_ELEMENT: f64 = 0.0002;
 /// Elements that are tried.
 const MAX_TRIED: usize = 8;
+
+/// What it is expected to take, in milliseconds: where the entry point is as it should be nothing
+/// is walked.
+pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
+    let highest = figures.layer_distribution.len().checked_sub(1);
+    let is_right = figures.entry_level.map(usize::from) == highest;
+    match is_right {
+        true => 0.0,
+        false => (MAX_TRIED + 1) as f64 * figures.live_elements as f64 * WALK_MS_PER_ELEMENT,
+    }
+}
 
 /// What is to be changed on the metapage. The new entry point is on the highest layer there is,
 /// and searches from it reach whatever they reach now.

@@ -21,12 +21,31 @@ mod sources;
 mod survey;
 mod values;
 
-pub use edit::{Applied, Change, Edit, Judged};
+pub use edit::{Change, Edit, Judged};
 pub use survey::Survey;
 
+use super::health::HnswFigures;
 use super::layout::Meta;
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
+
+/// Time to read a page that is in memory, in milliseconds, as measured on 100,000 × 128.
+pub const PAGE_MS: f64 = 0.003;
+
+/// Bytes of memory that planning takes for an element, besides the graph.
+pub fn bytes_per_element() -> usize {
+    // An element has a slot, and its neighbour tuple another.
+    link::bytes_for(2 << 10) >> 10
+}
+
+/// What a rung is expected to take once the graph is in memory, in milliseconds.
+pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
+    match rung {
+        Rung::Entry => entry::cost_ms(figures),
+        Rung::Prune => prune::cost_ms(figures),
+        Rung::Link => link::cost_ms(figures),
+    }
+}
 
 /// Edits of a round at most: what they take is bounded, and the next round sees to the rest.
 const MAX_EDITS: usize = 50_000;

@@ -5,11 +5,22 @@
 //! them. Cost: the page of each such element and of what it links to. There is no undo: nobody
 //! wants them back.
 
+use super::PAGE_MS;
 use super::edit::{Change, Edit, is_legal};
+use super::link::WRITE_MS;
 use super::seen::Seen;
 use super::survey::Survey;
+use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::page::Tid;
 use crate::vector_index::{PageSource, ReadError};
+
+/// What it is expected to take, in milliseconds: for each sick element its page and those of its
+/// links are read, and the page is written.
+pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
+    let sick = figures.dangling_edges.min(figures.live_elements) as f64;
+    let pages = 1.0 + 2.0 * f64::from(figures.m) + 1.0;
+    sick * (pages * PAGE_MS + WRITE_MS)
+}
 
 /// What is to be taken out, element by element, `most` at most.
 pub(super) fn plan(
