@@ -30,9 +30,10 @@ test-cluster: ## real servers: PostgreSQL 18 in full, 16 and 16.2 (pgvector 0.6)
 	RUVECTOR_TEST_PG=target/pg/16 $(CLUSTER) -- $(SUBSET)
 	RUVECTOR_TEST_PG=target/pg/16.2 $(CLUSTER) -- $(SUBSET)
 
-bench: ## what reading costs, against merely reading pages and against building
+bench: ## what reading and measuring cost, against the least they could
 	@tools/setup.sh
 	@tools/install.sh 18
+	cargo bench $(ENGINE) --bench exact
 	cargo bench $(ENGINE) --features server-tests --bench reading
 
 FUZZ_SECONDS ?= 3600

@@ -137,7 +137,7 @@ fn ruvector_dag_tune(
 }
 
 /// An index that the caller may read about and that can be searched, or an error.
-pub(super) fn searchable(index: pg_sys::Oid) -> measuring::Target {
+fn searchable(index: pg_sys::Oid) -> measuring::Target {
     let named = catalog::named(index.to_u32());
     catalog::require_index(&named, &["hnsw", "ivfflat"]);
     require_reading(named.table_oid, &named.table_name);

@@ -177,6 +177,9 @@ pub struct Searched {
     pub probes: Vec<Probe>,
     /// Whether the index in place answers at all.
     pub in_place_answers: bool,
+    /// Whether there are no more rows to search for. Rows that are gone are left out, so that
+    /// there can be fewer than were asked for while there are more.
+    pub exhausted: bool,
 }
 
 /// Answers of an index before it was mended in place, and after.
@@ -202,7 +205,7 @@ pub trait Workbench {
     /// Takes the figures of the replacement.
     fn measure_replacement(&mut self) -> Result<Measured, PortError>;
     /// Searches both indexes for `k` neighbours of `count` rows that were not searched for
-    /// before, drawn at random; fewer where there are no more.
+    /// before, drawn at random.
     fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError>;
     /// Has an index that was mended in place answer the queries of its baseline again. None where
     /// there was nothing to compare.

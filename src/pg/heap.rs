@@ -134,7 +134,7 @@ impl RowSource for Table {
             memory: self.memory,
             // SAFETY: the index is open.
             index: unsafe { (*self.rows.index).rd_id.to_u32() },
-            total: u64::from(blocks.end),
+            total: u64::from(self.blocks()),
             noted: 0,
         };
         // SAFETY: the scan is of an MVCC snapshot that stays registered, and is ended by the

@@ -19,7 +19,7 @@ use ruvector_dag_healing_engine::vector_index::table::RowSource;
 
 use super::guc::{self, Nested};
 use super::heap::{Table, with_table};
-use super::pages::OpenIndex;
+use super::pages::{BackgroundPages, OpenIndex};
 use super::search::Searcher;
 use super::throttle::Throttle;
 use super::uncounted::Uncounted;
@@ -63,8 +63,7 @@ pub struct Measured {
 pub fn recall(target: &Target, wanted: &Wanted) -> Result<Measured, PortError> {
     with_truth(target, wanted, |truth, source, table, index| {
         let effort = index.effort();
-        let beam = target.info.access_method == "hnsw";
-        let answers = truth.ask(index, table, effort, beam)?;
+        let answers = truth.ask(index, table, effort)?;
         Ok(Measured { answers, source })
     })
 }
@@ -79,6 +78,10 @@ pub fn background(
 ) -> Result<RecallSample, PortError> {
     let info = &target.info;
     let started = Instant::now();
+    if info.access_method == "ivfflat" {
+        // A search could go on for ever, and take all memory.
+        chains_end(&mut BackgroundPages::new(info, limit_mb, stop))?;
+    }
     transaction(Snapshot::None, || {
         let mode = pg_sys::AccessShareLock as i32;
         for oid in [info.table_oid, info.index_oid] {
@@ -101,9 +104,8 @@ pub fn background(
                 table,
                 &mut pause,
                 |truth, source, table, index| {
-                    let beam = info.access_method == "hnsw";
                     let effort = index.effort();
-                    let answers = truth.ask(index, table, effort, beam)?;
+                    let answers = truth.ask(index, table, effort)?;
                     Ok(RecallSample {
                         hits: answers.hits,
                         search: format!("{} = {effort}", effort_setting(&info.access_method)),
@@ -122,13 +124,17 @@ pub fn background(
 }
 
 /// Runs `work` with the exact answers to some queries, their source, the table and the index.
-pub fn with_truth<T>(
+fn with_truth<T>(
     target: &Target,
     wanted: &Wanted,
     work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, PortError> {
     let info = &target.info;
     let done = with_table(info.table_oid, info.index_oid, |table| {
+        if info.access_method == "ivfflat" {
+            let mut pages = OpenIndex::open(info.index_oid, true).ok_or(ReadError::Gone)?;
+            chains_end(&mut pages)?;
+        }
         measure(target, wanted, table, &mut |_| Ok(()), work)
     });
     match done {
@@ -140,6 +146,7 @@ pub fn with_truth<T>(
     }
 }
 
+/// Measures an index whose searches end.
 fn measure<T>(
     target: &Target,
     wanted: &Wanted,
@@ -148,18 +155,12 @@ fn measure<T>(
     work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
     let info = &target.info;
-    if info.access_method == "ivfflat" {
-        let Some(mut pages) = OpenIndex::open(info.index_oid, true) else {
-            return Err(ReadError::Gone);
-        };
-        // A search could go on for ever, and take all memory.
-        chains_end(&mut pages)?;
-    }
     let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
     // SAFETY: both are open until `close` below, or until the transaction aborts.
     let uncounted =
         unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
-    let done = queries(target, wanted, table, &mut index).and_then(|(asked, source)| {
+    let done = queries(target, wanted, table, &mut index, pause);
+    let done = done.and_then(|(asked, source)| {
         let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
         work(&truth, source, table, &mut index)
     });
@@ -174,8 +175,10 @@ fn queries(
     wanted: &Wanted,
     table: &mut Table,
     index: &mut Searches,
+    pause: &mut Pause<'_>,
 ) -> Result<(Vec<Asked>, QuerySource), ReadError> {
-    let rows = sample_rows(table, &target.shape, wanted.queries as usize, wanted.seed)?;
+    let count = wanted.queries as usize;
+    let rows = sample_rows(table, &target.shape, count, wanted.seed, pause)?;
     if wanted.mirrored && mirrors(target.shape.value_type) {
         let mut asked = Vec::with_capacity(rows.len());
         for SampledRow { row, value } in &rows {
@@ -224,17 +227,16 @@ pub fn tune(
     let parameter = effort_setting(&target.info.access_method);
     with_truth(target, wanted, |truth, source, table, index| {
         let current = index.effort();
-        let beam = target.info.access_method == "hnsw";
         let mut times = BTreeMap::new();
         let mut ask = |effort: u32| -> Result<Measurement, ReadError> {
-            let answers = truth.ask(index, table, effort, beam)?;
+            let answers = truth.ask(index, table, effort)?;
             times.insert(effort, answers.ms_quantile(0.5));
             Ok(Measurement {
                 cost: answers.buffers as f64 / truth.len().max(1) as f64,
                 results: answers.hits,
             })
         };
-        let tuning = if beam {
+        let tuning = if target.info.access_method == "hnsw" {
             let request = EfRequest {
                 target: goal,
                 k: wanted.k,
@@ -244,9 +246,8 @@ pub fn tune(
             };
             tune_ef(&request, ask)?
         } else {
-            let Some(mut pages) = OpenIndex::open(target.info.index_oid, true) else {
-                return Err(ReadError::Gone);
-            };
+            let open = OpenIndex::open(target.info.index_oid, true);
+            let mut pages = open.ok_or(ReadError::Gone)?;
             let tuning = truth
                 .tally(&directory(&mut pages, &truth.rows())?)
                 .tune(goal);
@@ -266,10 +267,13 @@ pub fn tune(
     })
 }
 
+/// The breadth of a search.
+const HNSW_EFFORT: &str = "hnsw.ef_search";
+
 /// The setting that says how much of an index a search looks at.
 fn effort_setting(access_method: &str) -> &'static str {
     match access_method {
-        "hnsw" => "hnsw.ef_search",
+        "hnsw" => HNSW_EFFORT,
         _ => "ivfflat.probes",
     }
 }
@@ -317,6 +321,10 @@ impl Searches {
 impl Searching for Searches {
     fn effort(&self) -> u32 {
         guc::number(self.setting)
+    }
+
+    fn has_beam(&self) -> bool {
+        self.setting == HNSW_EFFORT
     }
 
     fn set_effort(&mut self, effort: u32) {

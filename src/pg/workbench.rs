@@ -235,6 +235,7 @@ impl Workbench for RepairBench {
         Ok(Searched {
             probes,
             in_place_answers: self.index.valid && self.answers,
+            exhausted: end == self.sample.len(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use postgres::Client;
 use serde_json::Value;
 
-use crate::harness::{Dice, Embeddings, Options, Server, skip};
+use crate::harness::{Dice, Embeddings, Options, Server, skip, vacuum};
 use crate::oracle::{self, hnsw::Figures};
 use crate::values::{copy, literal};
 
@@ -154,14 +154,10 @@ fn ask_the_script(file: &Path, found: &Figures) {
 
 /// Deletes rows and has the index told.
 fn delete(client: &mut Client, table: &str, condition: &str) {
-    for statement in [
-        format!("DELETE FROM {table} WHERE {condition}"),
-        format!("VACUUM {table}"),
-    ] {
-        client
-            .batch_execute(&statement)
-            .expect("a deletion and a vacuum");
-    }
+    client
+        .batch_execute(&format!("DELETE FROM {table} WHERE {condition}"))
+        .expect("a deletion");
+    vacuum(client, table);
 }
 
 /// Rebuilds the index, which must take the pages that its fragmentation promises.
@@ -205,7 +201,7 @@ fn fresh_churned_and_rebuilt() {
         .batch_execute("DELETE FROM docs WHERE id % 5 <> 0")
         .unwrap();
     assert_eq!(agreed(&server, &mut client, "docs_hnsw").0, fresh);
-    client.batch_execute("VACUUM docs").unwrap();
+    vacuum(&mut client, "docs");
     let (emptied, fragmentation) = agreed(&server, &mut client, "docs_hnsw");
     assert_eq!((emptied.live, emptied.deleted), (400, 1_600));
     assert!(fragmentation > 0.5, "{fragmentation}");

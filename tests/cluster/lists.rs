@@ -6,7 +6,7 @@ use std::time::Duration;
 use postgres::Client;
 use serde_json::Value;
 
-use crate::harness::{Embeddings, Options, Server};
+use crate::harness::{Embeddings, Options, Server, vacuum};
 use crate::oracle::{self, ivfflat::Lists};
 use crate::values::has_class;
 
@@ -181,14 +181,14 @@ fn figures_agree_from_the_build_to_drift() {
              UPDATE docs SET v = v + (SELECT v FROM docs WHERE id = 4) WHERE id > 0",
         )
         .unwrap_or_else(|error| panic!("{error:?}"));
-    client.batch_execute("VACUUM docs").expect("vacuum");
+    vacuum(&mut client, "docs");
     let class = "vector_cosine_ops";
     let drifted = agreed(&server, &mut client, "docs_ivf", class);
     assert!(drifted.balance > 1.0, "{}", drifted.balance);
     assert!(drifted.quality < 0.9, "{}", drifted.quality);
 
     client.batch_execute("DELETE FROM docs").expect("delete");
-    client.batch_execute("VACUUM docs").expect("vacuum");
+    vacuum(&mut client, "docs");
     let emptied = agreed(&server, &mut client, "docs_ivf", class);
     assert_eq!((emptied.quality, emptied.empty), (1.0, 40));
 }

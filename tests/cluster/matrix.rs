@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use crate::harness::{Dice, Server, skip};
+use crate::harness::{Dice, Server, skip, vacuum};
 use crate::values::{VALUE_TYPES, ValueType, copy};
 use crate::{agreement, check, lists};
 
@@ -114,11 +114,14 @@ fn churn(client: &mut Client, table: &str, spare: &str) {
     for statement in [
         format!("UPDATE {table} t SET v = s.v FROM {spare} s WHERE s.id = t.id AND t.id % 7 = 0"),
         format!("DELETE FROM {table} WHERE id % 3 = 0"),
-        format!("VACUUM (INDEX_CLEANUP ON) {table}"),
-        format!("INSERT INTO {table} SELECT id + {ROWS}, v FROM {spare} WHERE id % 4 = 0"),
     ] {
         run(client, &statement);
     }
+    vacuum(client, table);
+    run(
+        client,
+        &format!("INSERT INTO {table} SELECT id + {ROWS}, v FROM {spare} WHERE id % 4 = 0"),
+    );
 }
 
 impl Cell {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postgres::Client;
 use serde_json::Value;
 
-use crate::harness::{Options, Server, skip, wait_until};
+use crate::harness::{Options, Server, skip, vacuum, wait_until};
 use crate::workers::{LIMIT, assert_no_crash, healers, load};
 
 fn server() -> Option<(Server, Client)> {
@@ -39,7 +39,7 @@ fn what_needs_no_standing_worker_works() {
     client
         .batch_execute("DELETE FROM docs WHERE id % 5 <> 0")
         .unwrap();
-    client.batch_execute("VACUUM docs").unwrap();
+    vacuum(&mut client, "docs");
     let health = "SELECT to_jsonb(h) FROM ruvector_dag_hnsw_health('docs_hnsw') h";
     let before = value(&mut client, health);
     assert_eq!(before["live_elements"], 400, "{before}");

@@ -2,7 +2,7 @@
 
 use postgres::Row;
 
-use crate::harness::{Options, Server, skip, wait_until};
+use crate::harness::{Options, Server, skip, vacuum, wait_until};
 use crate::workers::{
     HEALER, LIMIT, assert_no_complaints, healers, load, more_checks, settled_healer,
 };
@@ -51,7 +51,7 @@ fn a_standby_looks_on_and_heals_once_promoted() {
     client
         .batch_execute("DELETE FROM docs WHERE id % 5 <> 0")
         .unwrap();
-    client.batch_execute("VACUUM docs").unwrap();
+    vacuum(&mut client, "docs");
     settled_healer(&primary, "app");
     let issues =
         "SELECT count(*) FROM ruvector_dag_detected_issues() WHERE issue_type = 'fragmentation'";

@@ -4,6 +4,7 @@
 //! index is searched: that is handed in as [`Searching`].
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use super::interval::{QueryHits, RecallEstimate};
 use super::tune::{LARGEST_EF, ProbesTally};
 use crate::vector_index::ivfflat::Directory;
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::table::RowSource;
+use crate::vector_index::table::{RowSink, RowSource};
 use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, ReadError};
 
@@ -22,11 +23,31 @@ const BLOCKS_AT_A_TIME: usize = 512;
 /// Called after so many blocks of the table were read: may sleep, and may end it.
 pub type Pause<'a> = dyn FnMut(u32) -> Result<(), ReadError> + 'a;
 
+/// Shows every row on `blocks`, with pauses.
+pub(super) fn with_pauses(
+    table: &mut dyn RowSource,
+    blocks: Range<u32>,
+    pause: &mut Pause<'_>,
+    sink: &mut RowSink<'_>,
+) -> Result<(), ReadError> {
+    for start in blocks.clone().step_by(BLOCKS_AT_A_TIME) {
+        let end = blocks
+            .end
+            .min(start.saturating_add(BLOCKS_AT_A_TIME as u32));
+        table.rows(start..end, sink)?;
+        pause(end - start)?;
+    }
+    Ok(())
+}
+
 /// An index that can be searched, in the snapshot in which its table is read.
 pub trait Searching {
     /// What says how much of the index a search looks at, as it is in force: `hnsw.ef_search`
     /// or `ivfflat.probes`.
     fn effort(&self) -> u32;
+    /// Whether it is the breadth of a search, in which a row searched for by its own value takes
+    /// up one place.
+    fn has_beam(&self) -> bool;
     /// Sets it for the searches to come.
     fn set_effort(&mut self, effort: u32);
     /// The `k` nearest rows that the index finds for a query, nearest first, by the heads of
@@ -58,8 +79,6 @@ pub struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySource {
-    /// Statements used them.
-    Captured,
     /// They are values of rows.
     SampledRows,
     /// They are beside rows, as far as the nearest row is on the other side.
@@ -70,7 +89,6 @@ impl QuerySource {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Captured => "captured queries",
             Self::SampledRows => "sampled rows",
             Self::MirroredRows => "mirrored rows",
         }
@@ -91,36 +109,32 @@ impl Truth {
     pub fn seek(
         table: &mut dyn RowSource,
         shape: &IndexShape,
-        asked: Vec<Asked>,
+        mut asked: Vec<Asked>,
         k: u32,
         pause: &mut Pause<'_>,
     ) -> Result<Self, ReadError> {
-        let mut queries = Vec::with_capacity(asked.len());
-        let mut usable = Vec::with_capacity(asked.len());
-        for one in &asked {
-            if let Ok(value) = Value::decode(shape.value_type, &one.value) {
-                usable.push(one.clone());
-                queries.push(Query {
-                    value,
+        let value_type = shape.value_type;
+        asked.retain(|one| Value::decode(value_type, &one.value).is_ok());
+        let queries: Vec<Query<'_>> = asked
+            .iter()
+            .filter_map(|one| {
+                Some(Query {
+                    value: Value::decode(value_type, &one.value).ok()?,
                     own_row: one.own_row,
-                });
-            }
-        }
+                })
+            })
+            .collect();
         let mut exact = Exact::new(shape.metric, shape.value_type, k, &queries);
         // In one snapshot: rows that come later are not seen in any block.
         let blocks = table.block_count()?;
-        for start in (0..blocks).step_by(BLOCKS_AT_A_TIME) {
-            let end = blocks.min(start.saturating_add(BLOCKS_AT_A_TIME as u32));
-            table.rows(start..end, &mut |row, value| {
-                let value = value();
-                let value = Value::decode(shape.value_type, &value).ok();
-                exact.offer(row, value.as_ref());
-            })?;
-            pause(end - start)?;
-        }
+        with_pauses(table, 0..blocks, pause, &mut |row, value| {
+            let value = value();
+            let value = Value::decode(shape.value_type, &value).ok();
+            exact.offer(row, value.as_ref());
+        })?;
         Ok(Self {
             shape: shape.clone(),
-            asked: usable,
+            asked,
             neighbours: exact.finish(),
             k,
         })
@@ -136,25 +150,18 @@ impl Truth {
         self.asked.is_empty()
     }
 
-    /// Neighbours asked for.
-    pub fn k(&self) -> u32 {
-        self.k
-    }
-
-    /// Has the index answer every query at an effort, and compares. `beam`: the effort is the
-    /// breadth of a search, in which a row searched for by its own value takes up one place.
+    /// Has the index answer every query at an effort, and compares.
     pub fn ask(
         &self,
         index: &mut dyn Searching,
         table: &mut dyn RowSource,
         effort: u32,
-        beam: bool,
     ) -> Result<Answers, ReadError> {
         let mut answers = Answers::default();
         let mut set = None;
         for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
             let own = u32::from(asked.own_row.is_some());
-            let wanted = match beam {
+            let wanted = match index.has_beam() {
                 true => (effort + own).min(LARGEST_EF),
                 false => effort,
             };

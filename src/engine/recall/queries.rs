@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use super::measure::{Pause, with_pauses};
 use crate::vector_index::sample::{Reservoir, SplitMix};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::table::RowSource;
@@ -37,6 +38,7 @@ pub fn sample_rows(
     shape: &IndexShape,
     count: usize,
     seed: u64,
+    pause: &mut Pause<'_>,
 ) -> Result<Vec<SampledRow>, ReadError> {
     let blocks = table.block_count()?;
     let mut random = SplitMix(seed);
@@ -49,13 +51,13 @@ pub fn sample_rows(
                 return Ok(drawn);
             }
             let block = random.below(u64::from(blocks)) as u32;
-            let (mut rows, of) = draw(table, shape, block..block + 1, 1, random.next())?;
+            let (mut rows, of) = draw(table, shape, block..block + 1, 1, random.next(), pause)?;
             let kept = nth >= PILOT && random.below(of.max(most).max(1)) < of;
             most = most.max(of);
             drawn.extend(rows.pop().filter(|one| kept && seen.insert(one.row)));
         }
     }
-    draw(table, shape, 0..blocks, count, random.next()).map(|(rows, _)| rows)
+    draw(table, shape, 0..blocks, count, random.next(), pause).map(|(rows, _)| rows)
 }
 
 /// Draws at most `count` rows of some blocks; also tells how many there are.
@@ -65,10 +67,11 @@ fn draw(
     blocks: Range<u32>,
     count: usize,
     seed: u64,
+    pause: &mut Pause<'_>,
 ) -> Result<(Vec<SampledRow>, u64), ReadError> {
     let mut rows = Reservoir::new(count, seed);
     let mut seen = 0;
-    table.rows(blocks, &mut |row, value| {
+    with_pauses(table, blocks, pause, &mut |row, value| {
         if shape.normalized && !has_norm(shape, &value()) {
             return;
         }

@@ -28,8 +28,10 @@ pub fn compare(
         let asked = gate.wanted().min(BATCH);
         let searched = bench.search_both(asked, NEIGHBORS)?;
         answers &= searched.in_place_answers;
+        let mut pairs = Vec::with_capacity(searched.probes.len());
         for probe in &searched.probes {
             let (old, new) = probe.recalls(NEIGHBORS);
+            pairs.push((old, new));
             before.add(
                 old,
                 probe.found_itself(&probe.before, NEIGHBORS),
@@ -44,13 +46,8 @@ pub fn compare(
         if !answers {
             break;
         }
-        let pairs: Vec<(f64, f64)> = searched
-            .probes
-            .iter()
-            .map(|p| p.recalls(NEIGHBORS))
-            .collect();
         gate.observe(&pairs);
-        if gate.wanted() == 0 || (searched.probes.len() as u32) < asked {
+        if gate.wanted() == 0 || searched.exhausted {
             break;
         }
         bench.note(

@@ -2,7 +2,7 @@
 
 use postgres::error::SqlState;
 
-use crate::harness::{Mode, Options, Server, skip};
+use crate::harness::{Mode, Options, Server, skip, vacuum};
 
 use super::pages::{File, Place};
 use super::{Breach, breaches, command};
@@ -382,8 +382,8 @@ fn every_planted_fault_is_found_under_its_name() {
                  CREATE INDEX {name}_idx ON {name} {using};
                  DELETE FROM {name} WHERE id % 10 = 0"
             ))
-            .and_then(|()| client.batch_execute(&format!("VACUUM (INDEX_CLEANUP ON) {name}")))
             .expect("an index to damage");
+        vacuum(&mut client, name);
         assert_eq!(breaches(&mut client, &format!("{name}_idx"), true), []);
         files.push(server.index_file("app", &format!("{name}_idx")));
     }

@@ -16,6 +16,7 @@ mod locate;
 mod process;
 mod psql;
 mod server;
+mod vacuum;
 mod wait;
 
 pub use busy::Busy;
@@ -24,6 +25,7 @@ pub use dice::Dice;
 pub use locate::{Installation, workspace};
 pub use psql::Output;
 pub use server::{Mode, Options, Server};
+pub use vacuum::vacuum;
 pub use wait::wait_until;
 
 use std::io::Write;

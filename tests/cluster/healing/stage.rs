@@ -6,7 +6,7 @@ use std::time::Duration;
 use postgres::Client;
 use postgres::types::FromSqlOwned;
 
-use crate::harness::{Options, Server};
+use crate::harness::{Options, Server, vacuum};
 
 pub const DATABASE: &str = "shop";
 /// Longer than anything waited for takes on a busy machine.
@@ -91,20 +91,10 @@ impl Stage {
         self.server.reset("ruvector.dag_healing_enabled");
     }
 
-    /// Deletes 80 % of a table's rows and vacuums it until none of them is left in its index: a vacuum
-    /// leaves what the snapshot of anybody, the healer included, may still see.
+    /// Deletes 80 % of a table's rows and vacuums it.
     pub fn decay(&self, table: &str) {
         self.execute(&format!("DELETE FROM {table} WHERE id % 5 <> 0"));
-        let clean = format!(
-            "SELECT h.heap_tids = (SELECT count(*) FROM {table})
-             FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam,
-                  ruvector_dag_hnsw_health(i.indexrelid) h
-             WHERE i.indrelid = '{table}'::regclass AND a.amname = 'hnsw'"
-        );
-        self.server.wait_until("the vacuum is through", LONG, || {
-            self.execute(&format!("VACUUM {table}"));
-            self.value(&clean)
-        });
+        vacuum(&mut self.server.client(DATABASE), table);
     }
 
     /// As if an hour had passed: failed repairs may be tried again, replaced indexes are kept no longer.

@@ -1,7 +1,7 @@
 use postgres::Client;
 use serde_json::Value;
 
-use super::{DATABASE, SOON, await_ending, insert};
+use super::{DATABASE, SOON, await_ending, damage, insert};
 use crate::harness::{Options, Server};
 
 fn start(enabled: &str) -> Server {
@@ -19,12 +19,7 @@ fn start(enabled: &str) -> Server {
 /// Damages a table and has the fragmentation of its index repaired; the index's OIDs before and
 /// after.
 fn repair(server: &Server, client: &mut Client, table: &str, index: &str) -> (u32, u32) {
-    client
-        .batch_execute(&format!("DELETE FROM {table} WHERE id % 5 <> 0"))
-        .expect("a delete");
-    client
-        .batch_execute(&format!("VACUUM {table}"))
-        .expect("a vacuum");
+    damage(client, table);
     let oid = |client: &mut Client| -> u32 {
         client
             .query_one("SELECT $1::text::regclass::oid", &[&index])

@@ -6,7 +6,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use serde_json::Value;
 
 use super::{DATABASE, SOON, await_one_index};
-use crate::harness::{Embeddings, Options, Server, literal};
+use crate::harness::{Embeddings, Options, Server, literal, vacuum};
 
 const INTERVAL_MS: u32 = 1_000;
 
@@ -49,7 +49,7 @@ fn damage_is_found_and_mended_while_clients_go_on() {
         client
             .batch_execute("DELETE FROM t WHERE id % 5 <> 0 AND id < 5000")
             .expect("a delete");
-        client.batch_execute("VACUUM t").expect("a vacuum");
+        vacuum(&mut client, "t");
         server.reset("ruvector.dag_healing_enabled");
         let damaged = std::time::Instant::now();
         server.wait_until("the issue is filed", SOON, || {
@@ -106,7 +106,7 @@ fn damage_is_found_and_mended_while_clients_go_on() {
     });
 
     // Every row is in the index, once.
-    client.batch_execute("VACUUM t").expect("a vacuum");
+    vacuum(&mut client, "t");
     let (rows, entries): (i64, i64) = {
         let row = client
             .query_one(

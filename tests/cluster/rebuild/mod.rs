@@ -16,7 +16,7 @@ use std::time::Duration;
 use postgres::Client;
 use serde_json::Value;
 
-use crate::harness::Server;
+use crate::harness::{Server, vacuum};
 
 /// Longest wait for what takes a second or two on an idle machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -48,9 +48,7 @@ fn damage(client: &mut Client, name: &str) {
     client
         .batch_execute(&format!("DELETE FROM {name} WHERE id % 5 <> 0"))
         .expect("a delete");
-    client
-        .batch_execute(&format!("VACUUM {name}"))
-        .expect("a vacuum");
+    vacuum(client, name);
 }
 
 /// The id of an issue of a table, found by looking now.

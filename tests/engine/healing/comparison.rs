@@ -13,6 +13,8 @@ struct Bench {
     rows: u32,
     every: u32,
     answers: bool,
+    /// Of each batch so many rows are gone.
+    gone: usize,
     asked: Vec<u32>,
 }
 
@@ -22,6 +24,7 @@ impl Bench {
             rows,
             every,
             answers: true,
+            gone: 0,
             asked: Vec::new(),
         }
     }
@@ -72,8 +75,9 @@ impl Workbench for Bench {
             }
         });
         Ok(Searched {
-            probes: probes.collect(),
+            probes: probes.skip(self.gone).collect(),
             in_place_answers: self.answers,
+            exhausted: before + count >= self.rows,
         })
     }
 
@@ -102,6 +106,16 @@ fn queries_are_drawn_until_it_is_decided() {
     let (_, after) = compare(&mut worse).expect("figures");
     assert_eq!(after.standing, Some(Standing::Worse));
     assert!((after.difference + 0.05).abs() < 0.01, "{after:?}");
+}
+
+#[test]
+fn rows_that_are_gone_do_not_end_it() {
+    let mut bench = Bench {
+        gone: 3,
+        ..Bench::new(100_000, 0)
+    };
+    let (_, after) = compare(&mut bench).expect("figures");
+    assert_eq!(after.standing, Some(Standing::NotWorse));
 }
 
 #[test]

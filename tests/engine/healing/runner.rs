@@ -50,7 +50,10 @@ impl Workbench for Bench {
     }
 
     fn search_both(&mut self, _count: u32, _k: u32) -> Result<Searched, PortError> {
-        Ok(Searched::default())
+        Ok(Searched {
+            exhausted: true,
+            ..Searched::default()
+        })
     }
 
     fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {

@@ -224,3 +224,37 @@ fn a_long_computation_can_be_ended() {
         Err(InspectError::Read(ReadError::Stopped))
     );
 }
+
+#[test]
+fn what_nobody_wrote_to_is_not_looked_at_twice() {
+    let mut index = full(1500, 6);
+    for links in index.elements.iter_mut().flat_map(|el| &mut el.layers) {
+        links.retain(|link| *link != Link::To(700));
+    }
+    let reads = |still, memory_limit| {
+        let mut source = Source::quiet(index.build().pages);
+        source.still = still;
+        let options = InspectOptions {
+            memory_limit,
+            ..options()
+        };
+        let report = inspect(&mut source, &options).expect("an honest index");
+        assert_eq!(report.figures.orphan_count, 1);
+        source.reads.values().sum::<usize>()
+    };
+    for memory_limit in [64 << 20, 150_000] {
+        assert!(reads(true, memory_limit) < reads(false, memory_limit));
+    }
+}
+
+#[test]
+fn a_value_that_many_have_stands_out_of_a_large_index_too() {
+    // An element and its links to a page; values are compared on every second block.
+    let elements = (0..8_400).map(|i| El {
+        value: 6_000,
+        ..El::ground(i, &[(i as usize + 1) % 8_400])
+    });
+    let report = report(&Index::new(16, elements.collect()));
+    assert!(report.figures.pages > 2 * 4_096, "{}", report.figures.pages);
+    assert_eq!(report.frequent.len(), 1);
+}

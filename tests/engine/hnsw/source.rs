@@ -16,6 +16,8 @@ pub struct Source {
     pub reads: HashMap<u32, usize>,
     /// Every block in the order read.
     pub order: Vec<u32>,
+    /// Whether it says that nobody wrote to it.
+    pub still: bool,
     /// Pages that may be read before it fails.
     pub patience: usize,
     /// Times it may be asked for the number of blocks before it fails.
@@ -36,6 +38,7 @@ impl Source {
             stages,
             reads: HashMap::new(),
             order: Vec::new(),
+            still: false,
             patience: usize::MAX,
             counts: usize::MAX,
             failure: ReadError::Stopped,
@@ -92,6 +95,10 @@ impl PageSource for Source {
             }
         }
         Ok(())
+    }
+
+    fn is_still(&mut self) -> bool {
+        self.still
     }
 }
 
