@@ -11,7 +11,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 8] = [
+pub const ISSUE_CODES: [&str; 11] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -20,6 +20,9 @@ pub const ISSUE_CODES: [&str; 8] = [
     "dangling_edges",
     "unbalanced_clusters",
     "stale_training",
+    "dead_entry_point",
+    "wrong_level",
+    "born_unreachable",
 ];
 
 #[derive(Deserialize)]

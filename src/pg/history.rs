@@ -3,10 +3,11 @@
 //! A row is committed before the first step; a step's mark is committed together with its
 //! effect. Functions here run inside the caller's transaction.
 
-use ruvector_dag_healing_engine::model::RepairId;
+use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{ActiveRepair, PortError};
 use ruvector_dag_healing_engine::repair::plan::RepairPlan;
 use ruvector_dag_healing_engine::repair::recovery::{self, Disposal, Recovery, Spare, Traces};
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -68,6 +69,10 @@ pub struct RepairRow {
     pub overdue: bool,
     /// Whether the replaced index was valid before the repair.
     pub reversible: bool,
+    /// Whether pages of the index in place were changed.
+    pub in_place: bool,
+    /// Whether what was changed is still written down, and may be taken back.
+    pub keeps_edits: bool,
 }
 
 impl RepairRow {
@@ -80,8 +85,18 @@ impl RepairRow {
         })
     }
 
-    /// Whether the repair can be undone by swapping back.
+    /// Whether the repair can be undone: by swapping back, or by taking back what was changed in
+    /// place.
     pub fn undoable(&self) -> bool {
+        self.can_take_back() || self.can_swap_back()
+    }
+
+    /// Whether what was changed in place can be taken back.
+    pub fn can_take_back(&self) -> bool {
+        self.ours && self.status == "succeeded" && self.in_place && self.keeps_edits
+    }
+
+    fn can_swap_back(&self) -> bool {
         self.ours
             && self.status == "succeeded"
             && self.swapped
@@ -104,7 +119,13 @@ pub fn recover(row: &RepairRow, keep_ms: u64) -> Result<(), PortError> {
     let id = row.repair_id;
     match row.recovery() {
         Recovery::Nothing => Ok(()),
-        Recovery::CloseFailed => end_repair(id, "failed", Some(INTERRUPTED), None, true),
+        Recovery::CloseFailed => {
+            let reason = match row.in_place {
+                true => INTERRUPTED_IN_PLACE,
+                false => INTERRUPTED,
+            };
+            end_repair(id, "failed", Some(reason), None, true)
+        }
         Recovery::CloseSucceeded => end_repair(id, "succeeded", None, Some(keep_ms), false),
         Recovery::Abandon => {
             if row.status == "running" {
@@ -117,6 +138,9 @@ pub fn recover(row: &RepairRow, keep_ms: u64) -> Result<(), PortError> {
 
 const INTERRUPTED: &str = "interrupted: the server or the repair worker stopped; the index that \
                            was in place still is";
+
+const INTERRUPTED_IN_PLACE: &str = "interrupted: the server or the repair worker stopped; what \
+                                    was mended by then stays, each change is whole";
 
 /// The repair named by `$1.id`, or where that is absent every one that is not over.
 const REPAIR_ROWS: &str = "
@@ -132,7 +156,10 @@ SELECT jsonb_build_object(
           AND c.relname = r.spare_name AND NOT i.indisvalid),
     'overdue', coalesce(r.keep_until <= now(), true),
     'reversible', coalesce(
-        (r.details->'plan'->'estimate'->>'reversible')::boolean, false))
+        (r.details->'plan'->'estimate'->>'reversible')::boolean, false),
+    'in_place', r.repair_type = 'in_place',
+    'keeps_edits', coalesce(r.keep_until > now(), false) AND EXISTS (
+        SELECT FROM ruvector_dag_healing.edits e WHERE e.repair_id = r.repair_id))
 FROM ruvector_dag_healing.repair r
 WHERE CASE WHEN $1 ? 'id' THEN r.repair_id = ($1->>'id')::bigint
            ELSE r.status = 'running' OR r.spare_index IS NOT NULL END
@@ -270,6 +297,118 @@ pub fn note(id: RepairId, key: &str, value: &Value) -> Result<(), PortError> {
          WHERE repair_id = ($1->>'id')::bigint",
         &json!({"id": id, "key": key, "value": value}),
     )
+}
+
+/// Writes down a batch of edits that is about to be made, and how many of how many were dealt
+/// with before.
+pub fn intend(
+    id: RepairId,
+    batch: i32,
+    edits: &[Edit],
+    done: usize,
+    total: usize,
+) -> Result<(), PortError> {
+    let values = json!({"id": id, "batch": batch, "edits": edits, "done": done, "total": total});
+    sql::run(
+        "INSERT INTO ruvector_dag_healing.edits (repair_id, batch, edits)
+         VALUES (($1->>'id')::bigint, ($1->>'batch')::integer, $1->'edits')",
+        &values,
+    )?;
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair
+         SET details = details || jsonb_build_object('progress',
+                 jsonb_build_object('done', $1->'done', 'total', $1->'total'))
+         WHERE repair_id = ($1->>'id')::bigint",
+        &values,
+    )
+}
+
+/// Writes down what became of a batch: how many edits of it were dealt with, and which were lost.
+pub fn settle_batch(
+    id: RepairId,
+    batch: i32,
+    made: usize,
+    lost: &[usize],
+) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.edits
+         SET made = ($1->>'made')::integer, lost = nullif($1->'lost', '[]')
+         WHERE repair_id = ($1->>'id')::bigint AND batch = ($1->>'batch')::integer",
+        &json!({"id": id, "batch": batch, "made": made, "lost": lost}),
+    )
+}
+
+/// A batch of edits as it was written down.
+#[derive(Deserialize)]
+struct WrittenBatch {
+    edits: Vec<Edit>,
+    made: Option<usize>,
+    lost: Option<Vec<usize>>,
+}
+
+/// What takes back the edits of a repair, in the order in which it is to be done. Of a batch whose
+/// outcome is not known any edit may have been made.
+pub fn edits_to_take_back(id: RepairId) -> Result<Vec<Edit>, PortError> {
+    let batches: Vec<WrittenBatch> = sql::rows(
+        "SELECT jsonb_build_object('edits', edits, 'made', made, 'lost', lost)
+         FROM ruvector_dag_healing.edits WHERE repair_id = ($1->>'id')::bigint
+         ORDER BY batch DESC",
+        &json!({"id": id}),
+    )?;
+    let taken_back = batches.into_iter().flat_map(|batch| {
+        let made = batch.made.unwrap_or(batch.edits.len());
+        let lost = batch.lost.unwrap_or_default();
+        let edits = batch.edits.into_iter().enumerate().take(made);
+        let made: Vec<Edit> = edits
+            .filter(|(nth, _)| !lost.contains(nth))
+            .filter_map(|(_, edit)| edit.undo())
+            .collect();
+        made.into_iter().rev()
+    });
+    Ok(taken_back.collect())
+}
+
+/// Forgets the edits of a repair: they can be taken back no longer.
+pub fn forget_edits(id: RepairId) -> Result<(), PortError> {
+    sql::run(
+        "DELETE FROM ruvector_dag_healing.edits WHERE repair_id = ($1->>'id')::bigint",
+        &json!({"id": id}),
+    )
+}
+
+/// Goes on with another plan under the same number: the one before did not help on this file of
+/// the index, for the reason given.
+pub fn change_plan(id: RepairId, plan: &RepairPlan, reason: &str) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair
+         SET repair_type = $1->>'repair_type',
+             details = details || jsonb_build_object('plan', $1->'plan', 'in_place', $1->'reason')
+         WHERE repair_id = ($1->>'id')::bigint",
+        &json!({
+            "id": id, "repair_type": plan.repair_type, "plan": plan.to_json(), "reason": reason,
+        }),
+    )
+}
+
+/// Notes that this file of an index could not be mended in place.
+pub fn note_in_place_failed(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    note(id, "in_place_failed_on", &json!(index.relfilenode))
+}
+
+/// Whether that is noted of this file of an index.
+pub fn in_place_failed(index: &IndexInfo) -> Result<bool, PortError> {
+    let mut values = here();
+    values["identity"] = json!(index.identity());
+    values["file"] = json!(index.relfilenode);
+    let found = sql::row(
+        "SELECT to_jsonb(EXISTS (
+            SELECT FROM ruvector_dag_healing.repair
+            WHERE identity = $1->>'identity' AND database_oid = ($1->>'database')::oid
+              AND system_identifier = $1->>'system'
+              AND details->'in_place_failed_on' = $1->'file'))",
+        &values,
+    )?;
+    Ok(found.unwrap_or(false))
 }
 
 /// Remembers what a build of this many elements took per element, for the next estimate.

@@ -78,6 +78,38 @@ pub fn background(
 ) -> Result<RecallSample, PortError> {
     let info = &target.info;
     let started = Instant::now();
+    let sample = in_background(info, limit_mb, stop, |table, pause| {
+        measure(
+            target,
+            wanted,
+            table,
+            pause,
+            |truth, source, table, index| {
+                let effort = index.effort();
+                let answers = truth.ask(index, table, effort)?;
+                Ok(RecallSample {
+                    hits: answers.hits,
+                    search: format!("{} = {effort}", effort_setting(&info.access_method)),
+                    source: source.name().into(),
+                    took_ms: 0.0,
+                })
+            },
+        )
+    })?;
+    Ok(RecallSample {
+        took_ms: started.elapsed().as_secs_f64() * 1000.0,
+        ..sample.unwrap_or_default()
+    })
+}
+
+/// Opens the table of an index in the background: nobody is waited for, and the pauses make for
+/// reading at most so fast. None where its pages are not PostgreSQL's own.
+pub(super) fn in_background<T>(
+    info: &IndexInfo,
+    limit_mb: u64,
+    stop: &dyn Fn() -> bool,
+    work: impl FnOnce(&mut Table, &mut Pause<'_>) -> Result<T, ReadError>,
+) -> Result<Option<T>, PortError> {
     if info.access_method == "ivfflat" {
         // A search could go on for ever, and take all memory.
         chains_end(&mut BackgroundPages::new(info, limit_mb, stop))?;
@@ -98,28 +130,9 @@ pub fn background(
         let mut throttle = Throttle::new(limit_mb);
         let mut pause = |blocks: u32| throttle.read(u64::from(blocks), stop);
         let done = with_table(info.table_oid, info.index_oid, |table| {
-            measure(
-                target,
-                wanted,
-                table,
-                &mut pause,
-                |truth, source, table, index| {
-                    let effort = index.effort();
-                    let answers = truth.ask(index, table, effort)?;
-                    Ok(RecallSample {
-                        hits: answers.hits,
-                        search: format!("{} = {effort}", effort_setting(&info.access_method)),
-                        source: source.name().into(),
-                        took_ms: 0.0,
-                    })
-                },
-            )
+            work(table, &mut pause)
         });
-        let sample = done.unwrap_or_else(|| Ok(RecallSample::default()))?;
-        Ok(RecallSample {
-            took_ms: started.elapsed().as_secs_f64() * 1000.0,
-            ..sample
-        })
+        Ok(done.transpose()?)
     })
 }
 
@@ -127,7 +140,7 @@ pub fn background(
 fn with_truth<T>(
     target: &Target,
     wanted: &Wanted,
-    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+    work: impl FnOnce(Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, PortError> {
     let info = &target.info;
     let done = with_table(info.table_oid, info.index_oid, |table| {
@@ -147,23 +160,32 @@ fn with_truth<T>(
 }
 
 /// Measures an index whose searches end.
-fn measure<T>(
+pub(super) fn measure<T>(
     target: &Target,
     wanted: &Wanted,
     table: &mut Table,
     pause: &mut Pause<'_>,
-    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+    work: impl FnOnce(Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    with_searches(target, table, |table, index| {
+        let (asked, source) = queries(target, wanted, table, index, pause)?;
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
+        work(truth, source, table, index)
+    })
+}
+
+/// Opens an index for searches that no statistics count.
+pub(super) fn with_searches<T>(
+    target: &Target,
+    table: &mut Table,
+    work: impl FnOnce(&mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
     let info = &target.info;
     let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
     // SAFETY: both are open until `close` below, or until the transaction aborts.
     let uncounted =
         unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
-    let done = queries(target, wanted, table, &mut index, pause);
-    let done = done.and_then(|(asked, source)| {
-        let truth = Truth::seek(table, &target.shape, asked, wanted.k, pause)?;
-        work(&truth, source, table, &mut index)
-    });
+    let done = work(table, &mut index);
     drop(uncounted);
     index.close();
     done

@@ -4,6 +4,7 @@
 //! nothing: no threshold and no figure is computed here.
 #![allow(unsafe_code)]
 
+mod baseline;
 pub mod build;
 pub mod careful;
 pub mod catalog;
@@ -22,6 +23,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod locks;
 pub mod measuring;
+pub mod mending;
 pub mod pages;
 pub mod privilege;
 pub mod probe;

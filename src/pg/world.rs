@@ -176,6 +176,8 @@ pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
         figures: journal::last_look(index)?.and_then(|look| look.hnsw),
         build_memory: guc::maintenance_work_mem() as u64,
         build_ms_per_element: journal::build_rate(index)?,
+        io_limit_mb: guc::config().io_limit_mb,
+        in_place_failed: history::in_place_failed(index)?,
     })
 }
 

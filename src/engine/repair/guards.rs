@@ -81,6 +81,15 @@ pub fn approve(
         return Err(Refusal::new("on_request", reason));
     }
     rested(state, now)?;
+    approve_next(plan, conditions, config)
+}
+
+/// Approves a repair that starts by itself after another that did not help.
+pub fn approve_next(
+    plan: RepairPlan,
+    conditions: &Conditions,
+    config: &HealingConfig,
+) -> Result<Approved, Refusal> {
     if plan.heavy && !config.window.contains(conditions.minute_of_day) {
         let reason = format!(
             "outside the maintenance window {} (ruvector.dag_healing_window)",

@@ -64,7 +64,10 @@ pub fn plan(
     let fits =
         figures.is_some_and(|figures| !figures.sampled) && memory_bytes <= facts.build_memory;
     let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
-    let pays = estimate.duration_ms <= rebuild.duration_ms;
+    // A rebuild is compared with what was there too, which its estimate leaves out.
+    let compared = |step: &StepKind| matches!(step, StepKind::Baseline | StepKind::Verify);
+    let mending = steps.iter().zip(&costs).filter(|(step, _)| !compared(step));
+    let pays = mending.map(|(_, cost)| cost).sum::<f64>() <= rebuild.duration_ms;
     if !is_only_way(kind) && !(is_graph && fits && pays && !facts.in_place_failed) {
         return None;
     }

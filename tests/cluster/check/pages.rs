@@ -104,6 +104,24 @@ impl File {
         4 + 6 * self.m() * usize::from(self.level(element) - layer)
     }
 
+    /// The links of an element on a layer.
+    pub fn links(&self, element: Place, layer: u8) -> Vec<Place> {
+        let (tuple, slot) = (self.tuple(element), self.slot(element, layer));
+        let room = if layer == 0 { 2 * self.m() } else { self.m() };
+        let link = |nth| self.place_at(tuple, slot + 6 * nth);
+        (0..room).map(link).take_while(|link| link.1 != 0).collect()
+    }
+
+    /// Gives an element these links on a layer and no others.
+    pub fn set_links(&mut self, element: Place, layer: u8, links: &[Place]) {
+        let (tuple, slot) = (self.tuple(element), self.slot(element, layer));
+        let room = if layer == 0 { 2 * self.m() } else { self.m() };
+        for nth in 0..room {
+            let link = links.get(nth).copied().unwrap_or((u32::MAX, 0));
+            self.put_place(tuple, slot + 6 * nth, link);
+        }
+    }
+
     pub fn entry(&self) -> Place {
         let block = u32::from_le_bytes(self.bytes[40..44].try_into().expect("4 bytes"));
         (block, self.u16_at(0, 44))

@@ -59,6 +59,11 @@ fn read_page(
     })
 }
 
+/// Links that an element has room for on each layer but the ground, where it is twice as many.
+pub fn links_per_layer(source: &mut dyn PageSource) -> Result<u16, InspectError> {
+    Ok(read_meta(source)?.m)
+}
+
 /// Reads the metapage.
 fn read_meta(source: &mut dyn PageSource) -> Result<Meta, InspectError> {
     let mut meta = None;

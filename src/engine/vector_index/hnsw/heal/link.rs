@@ -25,7 +25,7 @@ use crate::vector_index::shape::IndexShape;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
 /// How wide the searches are: what they find, pgvector finds at its default `hnsw.ef_search`.
-const WIDTH: usize = 40;
+pub(super) const WIDTH: usize = 40;
 /// Elements near an orphan that may get the link. Among them those on pages that are written to
 /// anyway go first: a page costs the log 8 kB when it is first written to after a checkpoint.
 const NEAR: usize = 12;

@@ -47,6 +47,9 @@ pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
     }
 }
 
+/// `hnsw.ef_search` at which whatever was linked shall find itself: pgvector's default.
+pub const SELF_QUERY_EF: usize = link::WIDTH;
+
 /// Edits of a round at most: what they take is bounded, and the next round sees to the rest.
 const MAX_EDITS: usize = 50_000;
 
@@ -72,6 +75,8 @@ pub struct Treatment {
     pub left: u64,
     /// Rows of some of the orphans, to be searched for afterwards.
     pub patients: Vec<HeapTid>,
+    /// Whether there is more to be done than a round takes.
+    pub more: bool,
 }
 
 impl Survey {
@@ -83,7 +88,7 @@ impl Survey {
         source: &mut dyn PageSource,
     ) -> Result<Treatment, ReadError> {
         let orphans = self.orphan_count();
-        Ok(match rung {
+        let treatment = match rung {
             Rung::Entry => Treatment {
                 edits: entry::plan(self, source)?,
                 ..Treatment::default()
@@ -99,8 +104,13 @@ impl Survey {
                     orphans,
                     left: linked.left,
                     patients: linked.patients,
+                    more: false,
                 }
             }
+        };
+        Ok(Treatment {
+            more: treatment.edits.len() >= MAX_EDITS,
+            ..treatment
         })
     }
 

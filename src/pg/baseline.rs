@@ -1,0 +1,54 @@
+//! Queries whose exact answers are known, answered by an index before it is mended in place and
+//! again afterwards.
+
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
+use ruvector_dag_healing_engine::recall::measure::{Answers, Searching, Truth};
+
+use super::measuring::{Target, Wanted, in_background, measure, with_searches};
+
+/// The queries, the exact answers, and those of the index.
+pub struct Baseline {
+    truth: Truth,
+    before: Answers,
+    k: u32,
+}
+
+impl Baseline {
+    /// Draws queries and has the index answer them at the settings in force. None where the table's
+    /// pages are not PostgreSQL's own.
+    pub fn take(
+        target: &Target,
+        wanted: &Wanted,
+        limit_mb: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, PortError> {
+        in_background(&target.info, limit_mb, stop, |table, pause| {
+            measure(target, wanted, table, pause, |truth, _, table, index| {
+                let effort = index.effort();
+                let before = truth.ask(index, table, effort)?;
+                let k = wanted.k;
+                Ok(Self { truth, before, k })
+            })
+        })
+    }
+
+    /// Has the index answer the same queries once more.
+    pub fn again(
+        &self,
+        target: &Target,
+        limit_mb: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<AskedTwice>, PortError> {
+        let after = in_background(&target.info, limit_mb, stop, |table, _| {
+            with_searches(target, table, |table, index| {
+                let effort = index.effort();
+                self.truth.ask(index, table, effort)
+            })
+        })?;
+        Ok(after.map(|after| AskedTwice {
+            buffers: (self.before.buffers, after.buffers),
+            hits: self.before.hits.iter().copied().zip(after.hits).collect(),
+            k: self.k,
+        }))
+    }
+}
