@@ -323,18 +323,27 @@ pub fn intend(
     )
 }
 
-/// Writes down what became of a batch: how many edits of it were dealt with, and which were lost.
+/// Writes down what became of a batch: how many edits of it were dealt with, and which were lost;
+/// and that as many more were dealt with.
 pub fn settle_batch(
     id: RepairId,
     batch: i32,
     made: usize,
     lost: &[usize],
 ) -> Result<(), PortError> {
+    let values = json!({"id": id, "batch": batch, "made": made, "lost": lost});
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair
+         SET details = jsonb_set(details, '{progress,done}', to_jsonb(
+                 (details->'progress'->>'done')::bigint + ($1->>'made')::bigint))
+         WHERE repair_id = ($1->>'id')::bigint",
+        &values,
+    )?;
     sql::run(
         "UPDATE ruvector_dag_healing.edits
          SET made = ($1->>'made')::integer, lost = nullif($1->'lost', '[]')
          WHERE repair_id = ($1->>'id')::bigint AND batch = ($1->>'batch')::integer",
-        &json!({"id": id, "batch": batch, "made": made, "lost": lost}),
+        &values,
     )
 }
 

@@ -20,11 +20,24 @@ pub(crate) const NO_BLOCK: u32 = u32::MAX;
 
 /// Where a tuple of the index is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "(u32, u16)", from = "(u32, u16)")]
 pub struct Tid {
     /// Block of the index.
     pub block: u32,
     /// Line pointer on it, from 1.
     pub offset: u16,
+}
+
+impl From<Tid> for (u32, u16) {
+    fn from(tid: Tid) -> Self {
+        (tid.block, tid.offset)
+    }
+}
+
+impl From<(u32, u16)> for Tid {
+    fn from((block, offset): (u32, u16)) -> Self {
+        Self { block, offset }
+    }
 }
 
 /// A page of any kind.

@@ -1,5 +1,10 @@
 //! The file of an HNSW index, to be damaged while no server runs.
+#![allow(
+    dead_code,
+    reason = "each target that includes this module uses a part of it"
+)]
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 const PAGE: usize = 8192;
@@ -119,6 +124,29 @@ impl File {
         for nth in 0..room {
             let link = links.get(nth).copied().unwrap_or((u32::MAX, 0));
             self.put_place(tuple, slot + 6 * nth, link);
+        }
+    }
+
+    /// Every so many elements of the ground layer, the entry point aside.
+    pub fn ordinary(&self, every: usize) -> HashSet<Place> {
+        let entry = self.entry();
+        let live = self.live().into_iter();
+        live.filter(|place| self.level(*place) == 0 && *place != entry)
+            .step_by(every)
+            .collect()
+    }
+
+    /// Takes the links to these elements out of all others for which `of` holds.
+    pub fn cut(&mut self, which: &HashSet<Place>, of: impl Fn(Place) -> bool) {
+        for element in self.live().into_iter().filter(|&element| of(element)) {
+            for layer in 0..=self.level(element) {
+                let mut links = self.links(element, layer);
+                let count = links.len();
+                links.retain(|link| !which.contains(link));
+                if links.len() < count {
+                    self.set_links(element, layer, &links);
+                }
+            }
         }
     }
 

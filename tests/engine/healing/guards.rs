@@ -171,6 +171,7 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
             figures: Some(healthy(100_000)),
             build_memory,
             build_ms_per_element,
+            ..PlanFacts::default()
         };
         IndexRebalanceStrategy
             .plan(&fragmentation(0.8), &index("i"), &facts)

@@ -11,6 +11,7 @@ mod dense;
 pub(crate) mod distance;
 pub mod kernel;
 mod nearest;
+pub(crate) mod pair;
 mod sparse;
 
 pub use distance::distance;

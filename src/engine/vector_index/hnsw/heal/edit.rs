@@ -13,6 +13,7 @@ use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 /// An element as it was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "(Tid, u8, u8)", from = "(Tid, u8, u8)")]
 pub struct Judged {
     /// Where it is.
     pub at: Tid,
@@ -22,23 +23,35 @@ pub struct Judged {
     pub version: u8,
 }
 
+impl From<Judged> for (Tid, u8, u8) {
+    fn from(judged: Judged) -> Self {
+        (judged.at, judged.level, judged.version)
+    }
+}
+
+impl From<(Tid, u8, u8)> for Judged {
+    fn from((at, level, version): (Tid, u8, u8)) -> Self {
+        Self { at, level, version }
+    }
+}
+
 /// What is done to the links of an element on one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// A link into a slot that holds another, or into the first that is free.
-    Put {
+    /// A link in the place of another.
+    Replace {
         /// The slot, from 0.
         slot: u16,
         /// What it leads to now.
-        was: Option<Judged>,
+        was: Judged,
         /// What it shall lead to.
         to: Judged,
     },
     /// More links after those there are.
     Append {
-        /// Those there are.
-        after: Vec<Tid>,
+        /// The first free slot; there is no link after it.
+        slot: u16,
         /// Those to come.
         to: Vec<Judged>,
     },
@@ -121,7 +134,7 @@ impl Edit {
                     return Ok(false);
                 }
                 let to: &[Judged] = match change {
-                    Change::Put { to, .. } => std::slice::from_ref(to),
+                    Change::Replace { to, .. } => std::slice::from_ref(to),
                     Change::Append { to, .. } => to,
                     Change::Prune { was, stays } => {
                         return all_illegal(source, of.at, *layer, was, stays);
@@ -195,13 +208,10 @@ impl Edit {
         };
         let at = |links: &[Judged]| links.iter().map(|link| link.at).collect();
         let change = match change {
-            Change::Put { slot, was, to } => match was {
-                Some(was) => Change::Put {
-                    slot: *slot,
-                    was: Some(*to),
-                    to: *was,
-                },
-                None => Change::Unlink { links: vec![to.at] },
+            Change::Replace { slot, was, to } => Change::Replace {
+                slot: *slot,
+                was: *to,
+                to: *was,
             },
             Change::Append { to, .. } => Change::Unlink { links: at(to) },
             Change::Prune { .. } | Change::Unlink { .. } => return None,
@@ -266,24 +276,26 @@ impl<'a> Slots<'a> {
         let links = self.links();
         let nothing_after = |count| self.all().skip(count).all(|link| link.is_none());
         match change {
-            Change::Put { slot, was, to } => {
+            Change::Replace { slot, was, to } => {
                 let nth = usize::from(*slot);
-                let is_as_judged = match was {
-                    Some(was) => links.get(nth) == Some(&was.at),
-                    None => links.len() == nth && nothing_after(nth),
-                };
-                let bytes = self.0.chunks_exact_mut(TID).nth(nth);
-                match bytes.filter(|_| is_as_judged && !links.contains(&to.at)) {
-                    Some(bytes) => bytes.copy_from_slice(&tid_bytes(Some(to.at))),
-                    None => return false,
-                }
-            }
-            Change::Append { after, to } => {
-                let has_room = after.len() + to.len() <= self.0.len() / TID;
-                if links != *after || !nothing_after(after.len()) || !has_room {
+                if links.get(nth) != Some(&was.at) || links.contains(&to.at) {
                     return false;
                 }
-                self.write(after.iter().copied().chain(to.iter().map(|to| to.at)));
+                let slots = links.iter().enumerate();
+                self.write(slots.map(|(n, &link)| if n == nth { to.at } else { link }));
+            }
+            Change::Append { slot, to } => {
+                let slot = usize::from(*slot);
+                let has_room = slot + to.len() <= self.0.len() / TID;
+                let is_new = |to: &Judged| !links.contains(&to.at);
+                if links.len() != slot
+                    || !nothing_after(slot)
+                    || !has_room
+                    || !to.iter().all(is_new)
+                {
+                    return false;
+                }
+                self.write(links.iter().copied().chain(to.iter().map(|to| to.at)));
             }
             Change::Prune { was, stays } => {
                 if !self.all().eq(was.iter().copied()) {

@@ -7,11 +7,12 @@
 //! No link of the tree is cut (see `draft`). Cost: a search in memory for each element, the page
 //! of each value, one page written for each link.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::PAGE_MS;
 use super::draft::Draft;
-use super::edit::{Change, Edit};
+use super::edit::{Edit, Judged};
+use super::owners::Owners;
 use super::search::{Near, Search};
 use super::seen::Seen;
 use super::sources::sources_first;
@@ -31,7 +32,10 @@ pub(super) const WIDTH: usize = 40;
 const NEAR: usize = 12;
 /// Links to an element below which none of them is replaced by another.
 const MIN_IN_DEGREE: u8 = 3;
-/// Times an element is looked for again and given one more link.
+/// Share of the elements past which orphans are many: that part of the neighbours of others is
+/// at stake, so that they get as many links as there is room for.
+const MANY: f64 = 0.01;
+/// Times that the orphans are gone through.
 const MAX_TRIES: usize = 3;
 /// Rows of orphans kept to search for them afterwards.
 const PATIENTS: usize = 256;
@@ -62,6 +66,8 @@ pub(super) struct Linked {
     pub(super) left: u64,
     /// Rows of some of the elements that no search could reach.
     pub(super) patients: Vec<HeapTid>,
+    /// Whether there is more to be done.
+    pub(super) more: bool,
 }
 
 /// Bytes it takes for so many slots, what is planned aside.
@@ -69,7 +75,7 @@ pub(super) fn bytes_for(slots: usize) -> usize {
     Draft::bytes_for(slots) + Values::bytes_for(slots) + Search::bytes_for(slots)
 }
 
-/// Links every orphan, with `most` edits at most.
+/// Links every orphan, with `most` links or so at most.
 pub(super) fn plan(
     survey: &Survey,
     shape: &IndexShape,
@@ -89,44 +95,57 @@ pub(super) fn plan(
         values: Values::new(shape, slots, survey.room),
         search: Search::new(slots),
         source,
-        owners: HashMap::new(),
-        written: HashSet::new(),
-        linked: Linked::default(),
+        owners: Owners::default(),
         most,
+        thorough: orphans.len() as f64 > survey.graph.live.iter().count() as f64 * MANY,
     };
+    let mut patients = Vec::new();
     let every = orphans.len().div_ceil(PATIENTS);
     for &orphan in orphans.iter().step_by(every) {
-        let seen = linker.seen(orphan)?;
-        linker
-            .linked
-            .patients
-            .extend(seen.and_then(|seen| seen.row));
+        if let Some(at) = survey.graph.slots.place(orphan) {
+            let seen = Seen::at(linker.source, at, survey.meta.m)?;
+            patients.extend(seen.and_then(|seen| seen.row));
+        }
     }
-    let mut order = sources_first(&linker.draft, &orphans);
-    for _ in 0..MAX_TRIES {
-        let mut given = Vec::new();
-        for (nth, &orphan) in order.iter().enumerate() {
-            if nth % PULSE == 0 {
+    if orphans.len() as f64 * MET_BY_A_SEARCH > f64::from(linker.source.block_count()?) {
+        let live = survey.graph.live.iter().count();
+        let dimensions = survey.meta.dimensions as usize;
+        linker
+            .values
+            .fetch_all(linker.source, &survey.graph, live, dimensions)?;
+    }
+    let order = sources_first(&linker.draft, &orphans);
+    // What was linked early may be found by another way after what was linked late.
+    for nth in 0..MAX_TRIES {
+        let mut given = 0;
+        for (at, &orphan) in order.iter().enumerate() {
+            if at % PULSE == 0 {
                 linker.source.block_count()?;
             }
-            if linker.linked.edits.len() < linker.most && linker.give_link(orphan)? {
-                given.push(orphan);
+            if linker.owners.count >= linker.most {
+                break;
             }
+            given += usize::from(linker.give_links(orphan, nth > 0)?);
         }
-        order = given;
-        if order.is_empty() {
+        if given == 0 && nth > 0 {
             break;
         }
     }
-    let draft = &linker.draft;
-    let left = orphans.iter().filter(|&&orphan| !draft.is_reached(orphan));
-    linker.linked.left = left.count() as u64;
+    let is_left = |orphan: &&usize| !linker.draft.is_reached(**orphan);
+    let left = orphans.iter().filter(is_left).count() as u64;
     // The tree says so; followed anew the links must say the same.
     if !linker.draft.keeps_its_reach(linker.source)? {
-        linker.linked.edits.clear();
-        linker.linked.left = orphans.len() as u64;
+        return Ok(Linked {
+            left: orphans.len() as u64,
+            ..Linked::default()
+        });
     }
-    Ok(linker.linked)
+    Ok(Linked {
+        more: linker.owners.count >= most,
+        edits: linker.owners.into_edits(),
+        left,
+        patients,
+    })
 }
 
 struct Linker<'a> {
@@ -134,18 +153,16 @@ struct Linker<'a> {
     values: Values,
     search: Search,
     source: &'a mut dyn PageSource,
-    /// Elements whose links change: as they were read, none where they cannot be changed, and
-    /// the links they will have on the ground layer.
-    owners: HashMap<usize, Option<(Seen, Vec<Tid>)>>,
-    /// Blocks that are written to.
-    written: HashSet<u32>,
-    linked: Linked,
+    owners: Owners,
     most: usize,
+    /// Whether the orphans are so many that all pages may be written to for them.
+    thorough: bool,
 }
 
 impl Linker<'_> {
-    /// Sees to it that a search for an element's own value finds it. Tells whether it got a link.
-    fn give_link(&mut self, orphan: usize) -> Result<bool, ReadError> {
+    /// Sees to it that a search for an element's own value finds it; if it does, and `more` are
+    /// wanted, that others find it as well. Tells whether it was not found.
+    fn give_links(&mut self, orphan: usize, more: bool) -> Result<bool, ReadError> {
         let graph = &self.draft.survey.graph;
         self.values.fetch(self.source, graph, &[orphan])?;
         let Some(value) = self.values.get(orphan).cloned() else {
@@ -155,6 +172,9 @@ impl Linker<'_> {
             self.search
                 .nearest(&self.draft, &mut self.values, self.source, &value, WIDTH)?;
         if near.iter().any(|near| near.slot == orphan) {
+            if more {
+                self.strengthen(orphan, &near)?;
+            }
             return Ok(false);
         }
         self.values.fetch(self.source, graph, &[orphan])?;
@@ -168,59 +188,36 @@ impl Linker<'_> {
             .filter(|near| near.slot != orphan && graph.rows.contains(near.slot))
             .collect();
         self.fill(orphan, &near)?;
-        Ok(self.link_from_free_slot(orphan, &near)? || self.link_for_another(orphan, &near)?)
-    }
-
-    /// An element's tuples, if they are there as in the survey.
-    fn seen(&mut self, slot: usize) -> Result<Option<Seen>, ReadError> {
-        let survey = self.draft.survey;
-        let Some(judged) = survey.judged(slot) else {
-            return Ok(None);
-        };
-        let seen = Seen::at(self.source, judged.at, survey.meta.m)?;
-        Ok(seen.filter(|seen| seen.judged == judged))
+        self.link(orphan, &near)
     }
 
     /// The links on the ground layer that an element has or will have, if they can be changed.
-    fn owner(&mut self, slot: usize) -> Result<Option<&mut (Seen, Vec<Tid>)>, ReadError> {
-        if !self.owners.contains_key(&slot) {
-            let seen = self.seen(slot)?;
-            let owner = seen.and_then(|seen| {
-                let links = seen.links(0);
-                let mut now: Vec<u32> = links.iter().copied().map(pack).collect();
-                let mut known = self.draft.links(slot, 0).to_vec();
-                (now.sort_unstable(), known.sort_unstable());
-                let compact = seen.layer(0).iter().flatten().count() == links.len();
-                (now == known && compact).then_some((seen, links))
-            });
-            self.owners.insert(slot, owner);
-        }
-        Ok(self.owners.get_mut(&slot).and_then(Option::as_mut))
+    fn links(&mut self, slot: usize) -> Option<&[Tid]> {
+        self.owners.links(self.draft.survey, &self.values, slot)
     }
 
     /// Gives an element that has fewer than half of its links on the ground layer some more.
     fn fill(&mut self, orphan: usize, near: &[Near]) -> Result<(), ReadError> {
-        let m = usize::from(self.draft.survey.meta.m);
-        if self.draft.links(orphan, 0).len() >= m {
-            return Ok(());
-        }
-        let Some((_, links)) = self.owner(orphan)? else {
+        let survey = self.draft.survey;
+        let m = usize::from(survey.meta.m);
+        self.values.fetch(self.source, &survey.graph, &[orphan])?;
+        let Some(links) = self.links(orphan) else {
             return Ok(());
         };
-        let after = links.clone();
-        let linked: HashSet<u32> = after.iter().copied().map(pack).collect();
-        let chosen = self.diverse(near, m - after.len().min(m), &linked)?;
-        let survey = self.draft.survey;
+        let missing = m.saturating_sub(links.len());
+        if missing == 0 {
+            return Ok(());
+        }
+        let linked: HashSet<u32> = links.iter().copied().map(pack).collect();
+        let chosen = self.diverse(near, missing, &linked)?;
         let to: Vec<_> = chosen
             .into_iter()
             .filter_map(|slot| survey.judged(slot))
             .collect();
-        if to.is_empty() {
-            return Ok(());
+        match to.is_empty() {
+            true => Ok(()),
+            false => self.append(orphan, &to),
         }
-        let added: Vec<Tid> = to.iter().map(|to| to.at).collect();
-        let links = [after.clone(), added].concat();
-        self.change(orphan, links, Change::Append { after, to })
     }
 
     /// Of the elements near another, at most `most` that are nearer to it than to each other, and
@@ -254,79 +251,78 @@ impl Linker<'_> {
         Ok(chosen)
     }
 
-    /// Has an element with a free slot link to the orphan.
-    fn link_from_free_slot(&mut self, orphan: usize, near: &[Near]) -> Result<bool, ReadError> {
-        let room = 2 * usize::from(self.draft.survey.meta.m);
-        let mut nearest: Vec<usize> = near
-            .iter()
-            .map(|near| near.slot)
-            .filter(|&slot| self.draft.links(slot, 0).len() < room)
-            .take(NEAR)
-            .collect();
-        let graph = &self.draft.survey.graph;
-        let is_written = |slot: &usize| {
-            let place = graph.slots.place(*slot);
-            place.is_some_and(|place| self.written.contains(&place.block))
+    /// Has elements near an orphan link to it as well, those with free slots, until it has three
+    /// eighths of the links that there is room for; where orphans are few, only those on pages that are
+    /// written to anyway.
+    fn strengthen(&mut self, orphan: usize, near: &[Near]) -> Result<(), ReadError> {
+        let survey = self.draft.survey;
+        let Some(to) = survey.judged(orphan) else {
+            return Ok(());
         };
-        nearest.sort_by_key(|slot| !is_written(slot));
+        let enough = survey.meta.m * 3 / 4;
+        for &Near { slot, .. } in near {
+            if u16::from(self.draft.in_degree(orphan)) >= enough {
+                break;
+            }
+            let may = slot != orphan && survey.graph.rows.contains(slot);
+            if may && (self.thorough || self.is_written(slot)) {
+                self.put_into_free_slot(slot, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_written(&self, slot: usize) -> bool {
+        let place = self.draft.survey.graph.slots.place(slot);
+        place.is_some_and(|place| self.owners.writes_to(place.block))
+    }
+
+    /// Has an element with a free slot link to another; tells whether it does now.
+    fn put_into_free_slot(&mut self, slot: usize, to: Judged) -> Result<bool, ReadError> {
+        let room = 2 * usize::from(self.draft.survey.meta.m);
+        let links = self.links(slot);
+        let may = links.is_some_and(|links| links.len() < room && !links.contains(&to.at));
+        if may {
+            self.append(slot, &[to])?;
+        }
+        Ok(may)
+    }
+
+    /// Has one of the elements near an orphan link to it: the nearest on a page that is written to
+    /// anyway, else the nearest; from farther away only if none of these can.
+    fn link(&mut self, orphan: usize, near: &[Near]) -> Result<bool, ReadError> {
         let Some(to) = self.draft.survey.judged(orphan) else {
             return Ok(false);
         };
-        for slot in nearest {
-            let Some((_, links)) = self.owner(slot)? else {
-                continue;
-            };
-            if links.len() >= room || links.contains(&to.at) {
-                continue;
+        let (nearest, rest) = near.split_at(near.len().min(NEAR));
+        let mut order: Vec<usize> = nearest.iter().map(|near| near.slot).collect();
+        order.sort_by_key(|&slot| !self.is_written(slot));
+        order.extend(rest.iter().map(|near| near.slot));
+        for owner in order {
+            if self.put_into_free_slot(owner, to)? || self.put_for_another(owner, to)? {
+                return Ok(true);
             }
-            let mut links = links.clone();
-            let put = Change::Put {
-                slot: links.len() as u16,
-                was: None,
-                to,
-            };
-            links.push(to.at);
-            self.change(slot, links, put)?;
-            return Ok(true);
         }
         Ok(false)
     }
 
-    /// Has an element link to the orphan instead of another: the farthest that can be spared.
-    fn link_for_another(&mut self, orphan: usize, near: &[Near]) -> Result<bool, ReadError> {
-        let survey = self.draft.survey;
-        let Some(to) = survey.judged(orphan) else {
+    /// Has an element link to another in the place of a link that it can spare; tells whether it
+    /// does now.
+    fn put_for_another(&mut self, owner: usize, to: Judged) -> Result<bool, ReadError> {
+        let links = self.links(owner).map(<[Tid]>::to_vec);
+        let Some(links) = links.filter(|links| !links.contains(&to.at)) else {
             return Ok(false);
         };
-        for candidate in near {
-            let Some((_, links)) = self.owner(candidate.slot)? else {
-                continue;
-            };
-            let mut links = links.clone();
-            if links.contains(&to.at) {
-                continue;
-            }
-            let Some((nth, was)) = self.spare(candidate.slot, &links)? else {
-                continue;
-            };
-            links[nth] = to.at;
-            let put = Change::Put {
-                slot: nth as u16,
-                was: Some(was),
-                to,
-            };
-            self.change(candidate.slot, links, put)?;
-            return Ok(true);
-        }
-        Ok(false)
+        let Some((nth, was)) = self.spare(owner, &links)? else {
+            return Ok(false);
+        };
+        let links = self.owners.replace(owner, nth, was, to);
+        self.draft.set_links(owner, links, self.source)?;
+        Ok(true)
     }
 
     /// The farthest link of an element that it need not keep, if there is one.
-    fn spare(
-        &mut self,
-        owner: usize,
-        links: &[Tid],
-    ) -> Result<Option<(usize, super::edit::Judged)>, ReadError> {
+    fn spare(&mut self, owner: usize, links: &[Tid]) -> Result<Option<(usize, Judged)>, ReadError> {
         let survey = self.draft.survey;
         let graph = &survey.graph;
         let slots: Vec<Option<usize>> = links.iter().map(|link| graph.find(*link)).collect();
@@ -340,6 +336,7 @@ impl Linker<'_> {
         let mut spare: Vec<(f64, usize, usize)> = (0..)
             .zip(&slots)
             .filter_map(|(nth, slot)| Some((nth, (*slot)?)))
+            .filter(|&(nth, _)| self.owners.is_old(owner, nth))
             .filter(|&(_, slot)| !self.draft.is_branch(owner, slot))
             .filter(|&(_, slot)| self.draft.in_degree(slot) >= enough)
             .map(|(nth, slot)| (self.values.rank(value, slot), nth, slot))
@@ -362,19 +359,9 @@ impl Linker<'_> {
         self.values.rank(from, slot)
     }
 
-    /// Plans a change to the links of an element on the ground layer.
-    fn change(&mut self, slot: usize, links: Vec<Tid>, change: Change) -> Result<(), ReadError> {
-        self.draft.set_links(slot, &links, self.source)?;
-        if let Some(Some((seen, now))) = self.owners.get_mut(&slot) {
-            *now = links;
-            self.written.insert(seen.tuple.block);
-            self.linked.edits.push(Edit::Links {
-                of: seen.judged,
-                tuple: seen.tuple,
-                layer: 0,
-                change,
-            });
-        }
-        Ok(())
+    /// Plans more links of an element on the ground layer.
+    fn append(&mut self, slot: usize, to: &[Judged]) -> Result<(), ReadError> {
+        let links = self.owners.append(slot, to);
+        self.draft.set_links(slot, links, self.source)
     }
 }

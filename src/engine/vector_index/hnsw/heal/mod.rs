@@ -5,7 +5,7 @@
 //! | [`edit`] | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
 //! | `entry`, `prune`, `link` | the rungs |
-//! | `draft`, `search`, `values`, `sources` | what the last of them needs |
+//! | `draft`, `search`, `values`, `sources`, `owners` | what the last of them needs |
 //!
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose
 //! page is no longer as it was judged is lost and judged again in the next round.
@@ -14,6 +14,7 @@ mod draft;
 pub mod edit;
 mod entry;
 mod link;
+mod owners;
 mod prune;
 mod search;
 mod seen;
@@ -50,8 +51,10 @@ pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
 /// `hnsw.ef_search` at which whatever was linked shall find itself: pgvector's default.
 pub const SELF_QUERY_EF: usize = link::WIDTH;
 
-/// Edits of a round at most: what they take is bounded, and the next round sees to the rest.
-const MAX_EDITS: usize = 50_000;
+/// Links of a round at most: what they take is bounded, and the next round sees to the rest.
+const MAX_LINKS: usize = 200_000;
+/// Layers pruned in a round at most.
+const MAX_PRUNED: usize = 20_000;
 
 /// A rung of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,29 +91,29 @@ impl Survey {
         source: &mut dyn PageSource,
     ) -> Result<Treatment, ReadError> {
         let orphans = self.orphan_count();
-        let treatment = match rung {
+        Ok(match rung {
             Rung::Entry => Treatment {
                 edits: entry::plan(self, source)?,
                 ..Treatment::default()
             },
-            Rung::Prune => Treatment {
-                edits: prune::plan(self, source, MAX_EDITS)?,
-                ..Treatment::default()
-            },
+            Rung::Prune => {
+                let edits = prune::plan(self, source, MAX_PRUNED)?;
+                Treatment {
+                    more: edits.len() >= MAX_PRUNED,
+                    edits,
+                    ..Treatment::default()
+                }
+            }
             Rung::Link => {
-                let linked = link::plan(self, shape, source, MAX_EDITS)?;
+                let linked = link::plan(self, shape, source, MAX_LINKS)?;
                 Treatment {
                     edits: linked.edits,
                     orphans,
                     left: linked.left,
                     patients: linked.patients,
-                    more: false,
+                    more: linked.more,
                 }
             }
-        };
-        Ok(Treatment {
-            more: treatment.edits.len() >= MAX_EDITS,
-            ..treatment
         })
     }
 

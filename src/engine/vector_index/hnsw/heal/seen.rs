@@ -84,9 +84,4 @@ impl Seen {
         let count = if layer == 0 { 2 * self.m } else { self.m };
         self.slots.get(start..start + count).unwrap_or_default()
     }
-
-    /// The links of a layer up to the first free slot.
-    pub(super) fn links(&self, layer: u8) -> Vec<Tid> {
-        self.layer(layer).iter().map_while(|link| *link).collect()
-    }
 }

@@ -5,6 +5,7 @@ use super::edit::Judged;
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::graph::{Full, Graph};
 use crate::vector_index::hnsw::layout::{Element, Links, Meta, Page, Tid};
+use crate::vector_index::hnsw::lists::NO_LIST;
 use crate::vector_index::hnsw::nodes::Node;
 use crate::vector_index::hnsw::reach::Pulse;
 use crate::vector_index::hnsw::read_meta;
@@ -91,6 +92,13 @@ impl Survey {
             level: node.level,
             version: node.version,
         })
+    }
+
+    /// Whether an element has a neighbour tuple that pgvector reads, in which everything is as it
+    /// should be.
+    pub(super) fn has_sound_links(&self, slot: usize) -> bool {
+        let node = self.graph.nodes.get(slot);
+        node.is_some_and(|node| node.list != NO_LIST) && !self.sick.contains(slot)
     }
 
     /// Elements with rows that no search can reach.

@@ -1,8 +1,10 @@
 //! The values of elements, read as they are asked for and kept as long as there is room.
 
-use crate::recall::exact::distance::{Operand, rank};
+use crate::recall::exact::distance::Operand;
+use crate::recall::exact::pair::Pairs;
 use crate::vector_index::hnsw::graph::Graph;
 use crate::vector_index::hnsw::layout::{Item, Page, Tid};
+use crate::vector_index::hnsw::slots::{pack, unpack};
 use crate::vector_index::page::PAGE_HEADER;
 use crate::vector_index::shape::{IndexShape, Metric};
 use crate::vector_index::value::{Value, ValueType};
@@ -17,8 +19,10 @@ const OVERHEAD: usize = size_of::<Operand>() + 16;
 /// Values by slot.
 pub(super) struct Values {
     value_type: ValueType,
-    metric: Metric,
+    pairs: Pairs,
     places: Vec<u32>,
+    /// Where the neighbour tuple of each slot is, packed, once its element was seen.
+    tuples: Vec<u32>,
     kept: Vec<Operand>,
     bytes: usize,
     limit: usize,
@@ -28,7 +32,7 @@ impl Values {
     /// Bytes it takes for so many slots before any value is kept.
     pub(super) fn bytes_for(slots: usize) -> usize {
         // The values of the elements that one step of a search looks at.
-        slots * size_of::<u32>() + 256 * PAGE_SIZE
+        2 * slots * size_of::<u32>() + 256 * PAGE_SIZE
     }
 
     /// Keeps at most `limit` bytes of values, but always those of one request.
@@ -36,11 +40,12 @@ impl Values {
         Self {
             value_type: shape.value_type,
             // Of values of unit length the angle is in their product.
-            metric: match shape.metric {
+            pairs: Pairs::new(match shape.metric {
                 Metric::Cosine if shape.normalized => Metric::InnerProduct,
                 metric => metric,
-            },
+            }),
             places: vec![UNREAD; slots],
+            tuples: vec![UNREAD; slots],
             kept: Vec::new(),
             bytes: 0,
             limit,
@@ -81,6 +86,27 @@ impl Values {
         Ok(())
     }
 
+    /// Reads the values of all elements, in file order, if there is room for so many of so many
+    /// dimensions.
+    pub(super) fn fetch_all(
+        &mut self,
+        source: &mut dyn PageSource,
+        graph: &Graph,
+        elements: usize,
+        dimensions: usize,
+    ) -> Result<(), ReadError> {
+        let each = dimensions
+            .saturating_mul(size_of::<f32>())
+            .saturating_add(OVERHEAD);
+        if elements.saturating_mul(each) > self.limit {
+            return Ok(());
+        }
+        let blocks = source.block_count()?;
+        source.read(&mut (1..blocks), &mut |block, bytes| {
+            self.take(graph, block, &Page::new(bytes));
+        })
+    }
+
     /// Keeps the values of a page.
     fn take(&mut self, graph: &Graph, block: u32, page: &Page<'_>) {
         for (offset, item) in page.items() {
@@ -95,6 +121,7 @@ impl Values {
             if self.places[slot] != UNREAD {
                 continue;
             }
+            self.tuples[slot] = pack(element.neighbor_tid());
             let value = Value::decode(self.value_type, element.value()).ok();
             self.places[slot] = match value.and_then(|value| Operand::of(&value)) {
                 Some(operand) => {
@@ -108,6 +135,12 @@ impl Values {
         }
     }
 
+    /// Where the neighbour tuple of an element is that was fetched.
+    pub(super) fn tuple(&self, slot: usize) -> Option<Tid> {
+        let tuple = self.tuples.get(slot).filter(|&&tuple| tuple != UNREAD);
+        tuple.map(|&tuple| unpack(tuple))
+    }
+
     /// The value of an element that was fetched; none where it cannot be read.
     pub(super) fn get(&self, slot: usize) -> Option<&Operand> {
         self.kept.get(*self.places.get(slot)? as usize)
@@ -117,7 +150,7 @@ impl Values {
     pub(super) fn rank(&self, from: &Operand, slot: usize) -> f64 {
         let rank = self
             .get(slot)
-            .and_then(|value| rank(self.metric, from, value));
+            .and_then(|value| self.pairs.rank(from, value));
         rank.filter(|rank| !rank.is_nan()).unwrap_or(f64::INFINITY)
     }
 }
