@@ -32,23 +32,29 @@ impl Baseline {
         })
     }
 
-    /// Has the index answer the same queries once more.
+    /// Has the index answer the same queries once more; those of which a neighbour has gone since
+    /// are left out.
     pub fn again(
         &self,
         target: &Target,
         limit_mb: u64,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<AskedTwice>, PortError> {
-        let after = in_background(&target.info, limit_mb, stop, |table, _| {
+        let answered = in_background(&target.info, limit_mb, stop, |table, _| {
             with_searches(target, table, |table, index| {
                 let effort = index.effort();
-                self.truth.ask(index, table, effort)
+                let after = self.truth.ask(index, table, effort)?;
+                Ok((self.truth.stands(table)?, after))
             })
         })?;
-        Ok(after.map(|after| AskedTwice {
-            buffers: (self.before.buffers, after.buffers),
-            hits: self.before.hits.iter().copied().zip(after.hits).collect(),
-            k: self.k,
+        Ok(answered.map(|(stands, after)| {
+            let both = self.before.hits.iter().copied().zip(after.hits);
+            let standing = both.zip(stands).filter(|(_, stands)| *stands);
+            AskedTwice {
+                buffers: (self.before.buffers, after.buffers),
+                hits: standing.map(|(both, _)| both).collect(),
+                k: self.k,
+            }
         }))
     }
 }

@@ -68,7 +68,8 @@ pub fn plan(
     let compared = |step: &StepKind| matches!(step, StepKind::Baseline | StepKind::Verify);
     let mending = steps.iter().zip(&costs).filter(|(step, _)| !compared(step));
     let pays = mending.map(|(_, cost)| cost).sum::<f64>() <= rebuild.duration_ms;
-    if !is_only_way(kind) && !(is_graph && fits && pays && !facts.in_place_failed) {
+    let helps = is_graph && fits && pays && !facts.in_place_failed;
+    if !helps && !is_only_way(kind) {
         return None;
     }
     Some(RepairPlan {

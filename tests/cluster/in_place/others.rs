@@ -163,39 +163,52 @@ fn a_table_that_is_locked_is_not_queued_for() {
 #[test]
 fn nothing_is_lost_while_others_write_and_vacuum() {
     let stage = stage();
-    stage.execute("SET lock_timeout = 0");
     with_orphans(&stage);
+    stage.put_up_gates();
     stage.execute("CREATE SEQUENCE next START 100000");
-    let random = "(SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE g > 0)";
+    let gate = stage.hold("link");
+    ask(&mut stage.client(), "docs", "orphan_nodes", false);
+    stage.waiting_worker("advisory");
+    let vector = |row: &str| {
+        format!("(SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE {row} > 0)")
+    };
+    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
     let writers: Vec<Busy> = [
-        vec![format!(
-            "INSERT INTO docs SELECT nextval('next'), 'new', {random} FROM generate_series(1, 20) g"
-        )],
         vec![
-            format!("UPDATE docs g SET embedding = (SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE g.id > 0) WHERE id % 400 = (random() * 399)::int AND id > 0"),
-            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+            format!(
+                "INSERT INTO docs SELECT nextval('next'), 'new', {} FROM generate_series(1, 5) g",
+                vector("g")
+            ),
+            nap(0.02),
         ],
-        vec!["VACUUM docs".into(), "SELECT pg_sleep(0.05)".into()],
-        vec!["SET enable_seqscan = off; SELECT id FROM docs ORDER BY embedding <-> (SELECT embedding FROM docs WHERE id = 0) LIMIT 10".into()],
+        vec![
+            format!(
+                "UPDATE docs SET embedding = {} WHERE id > 0 AND id % 400 = (random() * 399)::int",
+                vector("id")
+            ),
+            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+            nap(0.05),
+        ],
+        vec!["VACUUM docs".into(), nap(0.3)],
+        vec![
+            "SET enable_seqscan = off;
+             SELECT id FROM docs ORDER BY embedding <-> (SELECT embedding FROM docs WHERE id = 0)
+             LIMIT 10"
+                .into(),
+        ],
     ]
     .into_iter()
     .map(|statements| Busy::start(stage.client(), statements))
     .collect();
-    stage.server.reset("ruvector.dag_healing_enabled");
-    stage.wait_for(
-        "SELECT EXISTS (SELECT FROM ruvector_dag_healing.repair
-                        WHERE repair_type = 'in_place' AND status IN ('succeeded', 'rolled_back'))",
-    );
+    std::thread::sleep(Duration::from_millis(500));
+    drop(gate);
+    let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));
     writers.into_iter().for_each(Busy::stop);
+    assert_eq!(repair.status, "succeeded", "{repair:?}");
     assert_eq!(last(&stage, "docs"), "in_place succeeded");
-    assert_eq!(
-        but_repeated_edges(&mut stage.client(), "docs_embedding", true),
-        []
-    );
-    crate::harness::vacuum(&mut stage.client(), "docs");
-    assert_eq!(
-        but_repeated_edges(&mut stage.client(), "docs_embedding", true),
-        []
-    );
+    let mut client = stage.client();
+    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    crate::harness::vacuum(&mut client, "docs");
+    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
 }

@@ -17,8 +17,11 @@ pub fn stage() -> Stage {
     quiet(options())
 }
 
+/// What is done to the file of an index, by its name.
+pub type Plant<'a> = (&'a str, &'a dyn Fn(&mut File));
+
 /// Stops the server, damages the files of indexes, and starts it again.
-pub fn damage(stage: &Stage, indexes: &[(&str, &dyn Fn(&mut File))]) {
+pub fn damage(stage: &Stage, indexes: &[Plant]) {
     let files: Vec<_> = indexes
         .iter()
         .map(|(index, _)| stage.server.index_file(DATABASE, index))

@@ -176,7 +176,7 @@ pub fn grown(points: &[Vec<f32>], m: usize) -> Index {
         .map(|i| vec![Vec::new(); level(i) + 1])
         .collect();
     for i in 1..points.len() {
-        for layer in 0..=level(i) {
+        for layer in 0..layers[i].len() {
             let mut near: Vec<usize> = (0..i).filter(|&j| level(j) >= layer).collect();
             near.sort_by(|&a, &b| apart(i, a).total_cmp(&apart(i, b)));
             near.truncate(4 * m);

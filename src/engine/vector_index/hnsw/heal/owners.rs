@@ -1,5 +1,6 @@
 //! The elements whose links on the ground layer will change, and the edits that change them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::edit::{Change, Edit, Judged};
@@ -41,22 +42,24 @@ impl Owners {
         values: &Values,
         slot: usize,
     ) -> Option<&[Tid]> {
-        if !self.owners.contains_key(&slot) {
-            let links = survey.graph.links(slot, 0).iter();
-            let links: Vec<Tid> = links.map(|&link| unpack(link)).collect();
-            let owner = Owner {
-                of: survey
-                    .judged(slot)
-                    .filter(|_| survey.has_sound_links(slot))?,
-                tuple: values.tuple(slot)?,
-                before: links.len(),
-                links,
-                replaced: Vec::new(),
-                appended: Vec::new(),
-            };
-            self.owners.insert(slot, owner);
-        }
-        self.owners.get(&slot).map(|owner| &owner.links[..])
+        let owner = match self.owners.entry(slot) {
+            Entry::Occupied(owner) => owner.into_mut(),
+            Entry::Vacant(place) => {
+                let links = survey.graph.links(slot, 0).iter();
+                let links: Vec<Tid> = links.map(|&link| unpack(link)).collect();
+                place.insert(Owner {
+                    of: survey
+                        .judged(slot)
+                        .filter(|_| survey.has_sound_links(slot))?,
+                    tuple: values.tuple(slot)?,
+                    before: links.len(),
+                    links,
+                    replaced: Vec::new(),
+                    appended: Vec::new(),
+                })
+            }
+        };
+        Some(&owner.links)
     }
 
     /// Whether a slot of an element has a link that is there already.
