@@ -2,13 +2,14 @@ use crate::check::breaches;
 use crate::check::pages::File;
 
 use super::plant::{Plant, damage, stage};
-use super::{identity, last, orphans};
+use super::{identity, last, look, orphans};
 use crate::healing::stage::Stage;
 
 /// A damaged index is mended by the healer, in place, and sound afterwards.
 fn is_mended(stage: &Stage, table: &str) {
     let index = format!("{table}_embedding");
     let before = identity(stage, &index);
+    look(stage, table);
     stage.server.reset("ruvector.dag_healing_enabled");
     stage.wait_until_healed(table);
     assert_eq!(last(stage, table), "in_place succeeded");

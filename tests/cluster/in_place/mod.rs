@@ -22,6 +22,11 @@ fn identity(stage: &Stage, index: &str) -> (u32, u32) {
     (both[0], both[1])
 }
 
+/// Has a table looked at: what happens to a file while no server runs is otherwise seen within a day.
+fn look(stage: &Stage, table: &str) {
+    stage.execute(&format!("SELECT ruvector_dag_health_check('{table}')"));
+}
+
 /// How the last repair of a table was done, and how it ended.
 fn last(stage: &Stage, table: &str) -> String {
     stage.value(&format!(

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 
 use super::plant::{damage, quiet, stage};
-use super::{ask, identity, last, orphans};
+use super::{ask, identity, last, look, orphans};
 use crate::check::pages::File;
 use crate::check::{breaches, but_repeated_edges};
 use crate::harness::{Busy, Mode};
@@ -57,6 +57,7 @@ fn a_killed_worker_leaves_a_sound_index_and_the_healer_goes_on() {
             orphans(&stage, "docs_embedding"),
         );
         std::mem::forget(hold_second_batch(&stage));
+        look(&stage, "docs");
         stage.server.reset("ruvector.dag_healing_enabled");
         let worker = stage.waiting_worker("advisory");
         stage.server.set("ruvector.dag_healing_enabled", "off");

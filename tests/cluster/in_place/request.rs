@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::plant::{damage, stage};
-use super::{ask, identity, last, orphans};
+use super::{ask, identity, last, look, orphans};
 use crate::check::breaches;
 use crate::check::pages::File;
 use crate::healing::stage::Stage;
@@ -84,6 +84,7 @@ fn what_was_linked_is_unlinked_again_on_request() {
 fn an_undo_is_not_kept_for_ever() {
     let stage = stage();
     with_orphans(&stage);
+    look(&stage, "docs");
     stage.server.reset("ruvector.dag_healing_enabled");
     stage.wait_until_healed("docs");
     assert!(stage.value::<i64>("SELECT count(*) FROM ruvector_dag_healing.edits") > 0);
