@@ -30,12 +30,13 @@ test-cluster: ## real servers: PostgreSQL 18 in full, 16 and 16.2 (pgvector 0.6)
 	RUVECTOR_TEST_PG=target/pg/16 $(CLUSTER) -- $(SUBSET)
 	RUVECTOR_TEST_PG=target/pg/16.2 $(CLUSTER) -- $(SUBSET)
 
-bench: ## what reading and measuring cost, against the least they could
+bench: ## what reading and measuring cost, against the least they could; what mending costs, against rebuilding
 	@tools/setup.sh
 	@tools/install.sh 18
 	cargo bench $(ENGINE) --bench exact
 	cargo bench $(ENGINE) --features server-tests --bench recall
 	cargo bench $(ENGINE) --features server-tests --bench reading
+	cargo bench $(ENGINE) --features server-tests --bench healing
 
 FUZZ_SECONDS ?= 3600
 fuzz: ## any bytes as index files, for FUZZ_SECONDS (3600) in all

@@ -123,12 +123,16 @@ CREATE PROCEDURE ruvector_dag_wait(repair_id bigint)
 CREATE FUNCTION ruvector_dag_healing_cycle() RETURNS void
     VOLATILE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'ruvector_dag_healing_cycle_wrapper';
 
--- Repairs under way, with the build's progress.
+-- Repairs under way, with the progress of the build or of the edits in place.
 CREATE VIEW ruvector_dag_repair_progress AS
     SELECT r.repair_id, r.table_oid::regclass AS relation, r.index_oid::regclass AS index,
            r.strategy, r.step AS phase,
-           CASE WHEN p.tuples_total > 0 THEN p.tuples_done ELSE p.blocks_done END AS done,
-           CASE WHEN p.tuples_total > 0 THEN p.tuples_total ELSE p.blocks_total END AS total,
+           CASE WHEN p.tuples_total > 0 THEN p.tuples_done
+                WHEN p.index_relid IS NULL THEN (r.details->'progress'->>'done')::bigint
+                ELSE p.blocks_done END AS done,
+           CASE WHEN p.tuples_total > 0 THEN p.tuples_total
+                WHEN p.index_relid IS NULL THEN (r.details->'progress'->>'total')::bigint
+                ELSE p.blocks_total END AS total,
            p.phase AS build_phase,
            extract(epoch FROM clock_timestamp() - r.started_at) AS elapsed_s,
            extract(epoch FROM r.started_at - clock_timestamp())

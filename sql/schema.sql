@@ -75,6 +75,17 @@ CREATE TABLE ruvector_dag_healing.repair (
 );
 CREATE INDEX ON ruvector_dag_healing.repair (started_at);
 
+-- What repairs in place change: written before the pages are, so that it can be taken back.
+CREATE TABLE ruvector_dag_healing.edits (
+    repair_id bigint NOT NULL REFERENCES ruvector_dag_healing.repair ON DELETE CASCADE,
+    batch integer NOT NULL,
+    edits jsonb NOT NULL,
+    -- Which of them were made; null until that is known.
+    made integer,
+    lost jsonb,
+    PRIMARY KEY (repair_id, batch)
+);
+
 CREATE TABLE ruvector_dag_healing.metrics (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     checks_performed bigint NOT NULL DEFAULT 0,

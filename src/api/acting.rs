@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::model::{Finding, IndexInfo};
 use ruvector_dag_healing_engine::repair::guards::approve_on_request;
-use ruvector_dag_healing_engine::repair::plan::RepairPlan;
+use ruvector_dag_healing_engine::repair::plan::{PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::repair::strategy::{registry, strategy_for};
 use serde_json::json;
 
@@ -98,6 +98,12 @@ fn plan(finding: &Finding) -> RepairPlan {
         )
     };
     let facts = or_raise(as_owner(|| world::plan_facts(&finding.index)));
+    // What was just seen rather than what was seen last.
+    let seen = serde_json::from_value(finding.evidence.clone()).ok();
+    let facts = PlanFacts {
+        figures: seen.or(facts.figures.clone()),
+        ..facts
+    };
     strategy.plan(&finding.issue, &finding.index, &facts)
 }
 
@@ -136,7 +142,7 @@ fn ruvector_dag_rollback(repair_id: i64) -> JsonB {
                 format!("repair {repair_id} cannot be undone"),
             )
             .detail(format!("Its status is {}; {}.", row.status, row.why_not_undoable()))
-            .hint("A rebuild can be undone until its grace period ends: see keep_until in its details."),
+            .hint("A repair can be undone until its grace period ends: see keep_until in its details."),
         );
     }
     start(executor::undo(&row, current_role().to_u32()));

@@ -38,6 +38,7 @@ fn ruvector_dag_recall(
         k: in_range("k", k, MOST_NEIGHBORS),
         queries: in_range("queries", queries, MOST_QUERIES),
         mirrored: false,
+        rows_only: false,
         budget: measuring::BUDGET,
         seed: lifecycle::now() as u64,
     };

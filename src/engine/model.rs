@@ -327,7 +327,9 @@ impl IndexHealthCheck {
 
     /// Whether searches can do no harm: nothing was seen that they could stumble over.
     pub fn may_be_searched(&self) -> bool {
-        let sound = |f: &HnswFigures| f.dangling_edges == 0 && f.live_elements > 0;
+        let sound = |f: &HnswFigures| {
+            f.dangling_edges == 0 && f.live_elements > 0 && f.entry_level.is_some()
+        };
         let lists = self.ivfflat.as_ref().is_some_and(|f| f.vectors > 0);
         self.index.valid && (lists || self.hnsw.as_ref().is_some_and(sound))
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::cycle::{HealingCycleResult, HealingMetrics};
 use crate::detection::recall_watch::{RecallSample, RecallWatch};
 use crate::model::{Diagnosis, IndexHealthCheck, IndexInfo, RepairId, Timestamp};
+use crate::recall::interval::QueryHits;
 use crate::repair::guards::{Conditions, Refusal};
 use crate::repair::plan::{Approved, Measured, PlanFacts, RepairPlan, StepKind};
 use crate::vector_index::{PageSource, ReadError};
@@ -205,6 +206,17 @@ pub struct Searched {
     pub exhausted: bool,
 }
 
+/// Answers of an index before it was mended in place, and after.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AskedTwice {
+    /// Of the same queries, one by one.
+    pub hits: Vec<(QueryHits, QueryHits)>,
+    /// Neighbours asked for.
+    pub k: u32,
+    /// Buffers looked at, before and after.
+    pub buffers: (u64, u64),
+}
+
 /// What a repair worker can do, one step at a time.
 pub trait Workbench {
     /// Commits the intent to take a step.
@@ -219,6 +231,9 @@ pub trait Workbench {
     /// Searches both indexes for `k` neighbours of `count` rows that were not searched for
     /// before, drawn at random.
     fn search_both(&mut self, count: u32, k: u32) -> Result<Searched, PortError>;
+    /// Has an index that was mended in place answer the queries of its baseline again. None where
+    /// there was nothing to compare.
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError>;
     /// Commits figures to the journal.
     fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError>;
     /// Time since the repair began.

@@ -12,7 +12,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 10] = [
+pub const ISSUE_CODES: [&str; 12] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -23,6 +23,8 @@ pub const ISSUE_CODES: [&str; 10] = [
     "stale_training",
     "dead_entry_point",
     "low_recall",
+    "wrong_level",
+    "born_unreachable",
 ];
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 //! A row is committed before the first step; a step's mark is committed together with its
 //! effect. Functions here run inside the caller's transaction.
 
-use ruvector_dag_healing_engine::model::RepairId;
+use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{ActiveRepair, PortError};
 use ruvector_dag_healing_engine::repair::plan::RepairPlan;
 use ruvector_dag_healing_engine::repair::recovery::{self, Disposal, Recovery, Spare, Traces};
@@ -74,6 +74,10 @@ pub struct RepairRow {
     pub setting: Option<KeptSetting>,
     /// Whether that is still what is set.
     pub setting_stands: bool,
+    /// Whether pages of the index in place were changed.
+    pub in_place: bool,
+    /// Whether what was changed is still written down, and may be taken back.
+    pub keeps_edits: bool,
 }
 
 impl RepairRow {
@@ -86,21 +90,37 @@ impl RepairRow {
         })
     }
 
-    /// Whether the repair can be undone: by swapping back, or by setting back.
+    /// Whether the repair can be undone: by swapping back, by taking back what was changed in
+    /// place, or by setting back.
     pub fn undoable(&self) -> bool {
-        let there = match self.setting {
-            Some(_) => self.setting_stands,
-            None => self.leftover && !self.dropping,
-        };
-        self.ours && self.status == "succeeded" && self.swapped && self.reversible && there
+        self.can_take_back() || self.can_set_back() || self.can_swap_back()
     }
 
     /// What stands in the way of undoing it, where its status does not.
     pub fn why_not_undoable(&self) -> &'static str {
         match self.setting {
             Some(_) => "the setting is no longer the one it made",
-            None => "the index it replaced is no longer kept",
+            None => "what it takes to undo it is no longer kept",
         }
+    }
+
+    /// Whether a setting that it made can be set back.
+    pub fn can_set_back(&self) -> bool {
+        self.ours && self.status == "succeeded" && self.setting.is_some() && self.setting_stands
+    }
+
+    /// Whether what was changed in place can be taken back.
+    pub fn can_take_back(&self) -> bool {
+        self.ours && self.status == "succeeded" && self.in_place && self.keeps_edits
+    }
+
+    fn can_swap_back(&self) -> bool {
+        self.ours
+            && self.status == "succeeded"
+            && self.swapped
+            && self.leftover
+            && self.reversible
+            && !self.dropping
     }
 
     /// What to do with the index that is not in place.
@@ -117,7 +137,13 @@ pub fn recover(row: &RepairRow, keep_ms: u64) -> Result<(), PortError> {
     let id = row.repair_id;
     match row.recovery() {
         Recovery::Nothing => Ok(()),
-        Recovery::CloseFailed => end_repair(id, "failed", Some(INTERRUPTED), None, true),
+        Recovery::CloseFailed => {
+            let reason = match row.in_place {
+                true => INTERRUPTED_IN_PLACE,
+                false => INTERRUPTED,
+            };
+            end_repair(id, "failed", Some(reason), None, true)
+        }
         Recovery::CloseSucceeded => end_repair(id, "succeeded", None, Some(keep_ms), false),
         Recovery::Abandon => {
             if row.status == "running" {
@@ -130,6 +156,9 @@ pub fn recover(row: &RepairRow, keep_ms: u64) -> Result<(), PortError> {
 
 const INTERRUPTED: &str = "interrupted: the server or the repair worker stopped; the index that \
                            was in place still is";
+
+const INTERRUPTED_IN_PLACE: &str = "interrupted: the server or the repair worker stopped; what \
+                                    was mended by then stays, each change is whole";
 
 /// The repair named by `$1.id`, or where that is absent every one that is not over.
 const REPAIR_ROWS: &str = "
@@ -151,7 +180,10 @@ SELECT jsonb_build_object(
         SELECT FROM pg_db_role_setting s
         WHERE s.setdatabase = r.database_oid AND s.setrole = 0
           AND r.details->'setting'->>'name' || '=' || (r.details->'setting'->>'value')
-              = ANY (s.setconfig)))
+              = ANY (s.setconfig)),
+    'in_place', r.repair_type = 'in_place',
+    'keeps_edits', coalesce(r.keep_until > now(), false) AND EXISTS (
+        SELECT FROM ruvector_dag_healing.edits e WHERE e.repair_id = r.repair_id))
 FROM ruvector_dag_healing.repair r
 WHERE CASE WHEN $1 ? 'id' THEN r.repair_id = ($1->>'id')::bigint
            ELSE r.status = 'running' OR r.spare_index IS NOT NULL END
@@ -321,6 +353,41 @@ pub fn note(id: RepairId, key: &str, value: &Value) -> Result<(), PortError> {
     )
 }
 
+/// Goes on with another plan under the same number: the one before did not help on this file of
+/// the index, for the reason given.
+pub fn change_plan(id: RepairId, plan: &RepairPlan, reason: &str) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair
+         SET repair_type = $1->>'repair_type',
+             details = details || jsonb_build_object('plan', $1->'plan', 'in_place', $1->'reason')
+         WHERE repair_id = ($1->>'id')::bigint",
+        &json!({
+            "id": id, "repair_type": plan.repair_type, "plan": plan.to_json(), "reason": reason,
+        }),
+    )
+}
+
+/// Notes that this file of an index could not be mended in place.
+pub fn note_in_place_failed(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    note(id, "in_place_failed_on", &json!(index.relfilenode))
+}
+
+/// Whether that is noted of this file of an index.
+pub fn in_place_failed(index: &IndexInfo) -> Result<bool, PortError> {
+    let mut values = here();
+    values["identity"] = json!(index.identity());
+    values["file"] = json!(index.relfilenode);
+    let found = sql::row(
+        "SELECT to_jsonb(EXISTS (
+            SELECT FROM ruvector_dag_healing.repair
+            WHERE identity = $1->>'identity' AND database_oid = ($1->>'database')::oid
+              AND system_identifier = $1->>'system'
+              AND details->'in_place_failed_on' = $1->'file'))",
+        &values,
+    )?;
+    Ok(found.unwrap_or(false))
+}
+
 /// Remembers what a build of this many elements took per element, for the next estimate.
 pub fn note_build_rate(id: RepairId, elements: u64) -> Result<(), PortError> {
     sql::run(
@@ -433,7 +500,7 @@ pub fn roll_back_ended(id: RepairId, asked_by: u32) -> Result<(), PortError> {
             UPDATE ruvector_dag_healing.repair
             SET status = 'rolled_back', keep_until = NULL,
                 error = CASE $1->>'who'
-                    WHEN '0' THEN 'taken back: ' || (details->>'taken_back')
+                    WHEN '0' THEN 'taken back: ' || (details->>'regret')
                     ELSE 'undone on request of ' || ($1->>'who')::oid::regrole END
             WHERE repair_id = ($1->>'id')::bigint AND status = 'succeeded'
             RETURNING issue_id

@@ -167,6 +167,14 @@ pub fn close_cycle(
         &values,
     )?;
     sql::run(
+        "DELETE FROM ruvector_dag_healing.edits e
+         USING ruvector_dag_healing.repair r
+         WHERE e.repair_id = r.repair_id AND r.status <> 'running'
+           AND (r.keep_until > now()) IS NOT TRUE
+           AND $1 IS NOT NULL",
+        &values,
+    )?;
+    sql::run(
         "DELETE FROM ruvector_dag_healing.issue
          WHERE status = 'resolved'
            AND resolved_at < now() - ($1->>'days')::integer * interval '1 day'",

@@ -59,6 +59,8 @@ pub struct Wanted {
     /// Whether rows drawn as queries are mirrored, where their type can be: what is found for
     /// them is then found for queries that are no rows.
     pub mirrored: bool,
+    /// Whether to ask for rows even where captured queries are enough.
+    pub rows_only: bool,
     /// Bytes of values that may be read for the exact answers, about.
     pub budget: u64,
     /// What the draw of queries begins with.
@@ -78,6 +80,7 @@ impl Wanted {
             k,
             queries,
             mirrored: false,
+            rows_only: false,
             budget: match limit_mb {
                 0 => BUDGET,
                 limit_mb => limit_mb * 1_000_000 * BACKGROUND_SECONDS,
@@ -92,6 +95,7 @@ impl Wanted {
             k: parameter_tuning::NEIGHBORS,
             queries: parameter_tuning::QUERIES,
             mirrored: true,
+            rows_only: false,
             // Settings are made by it, and where a neighbour is counts as well.
             budget: u64::MAX,
             seed,
@@ -141,7 +145,7 @@ pub fn background_recall(
 ) -> Result<RecallSample, PortError> {
     let started = Instant::now();
     let setting = effort_setting(&target.info.access_method);
-    let sample = in_background(target, wanted, sparing, |truth, source, table, index| {
+    let sample = measured_in_background(target, wanted, sparing, |truth, source, table, index| {
         let effort = index.effort();
         let answers = truth.ask(index, table, effort)?;
         Ok(RecallSample {
@@ -168,24 +172,35 @@ pub fn background_tune(
     seed: u64,
     sparing: &Sparing<'_>,
 ) -> Result<Tuned, PortError> {
-    let tuned = in_background(
+    let tuned = measured_in_background(
         target,
         &Wanted::to_tune(seed),
         sparing,
-        |truth, source, table, index| choose(target, goal, truth, source, table, index),
+        |truth, source, table, index| choose(target, goal, &truth, source, table, index),
     )?;
     tuned.ok_or_else(|| not_our_pages(&target.info))
 }
 
 /// Runs `work` with the exact answers to some queries. Nobody is waited for. Nothing where the
 /// table's pages are not PostgreSQL's own.
-fn in_background<T>(
+fn measured_in_background<T>(
     target: &Target,
     wanted: &Wanted,
     sparing: &Sparing<'_>,
-    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+    work: impl FnOnce(Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<Option<T>, PortError> {
-    let info = &target.info;
+    in_background(&target.info, sparing, |table, pause| {
+        measure(target, wanted, table, pause, work)
+    })
+}
+
+/// Opens the table of an index in the background: nobody is waited for, and the pauses make for
+/// reading at most so fast. None where its pages are not PostgreSQL's own.
+pub(super) fn in_background<T>(
+    info: &IndexInfo,
+    sparing: &Sparing<'_>,
+    work: impl FnOnce(&mut Table, &mut Pause<'_>) -> Result<T, ReadError>,
+) -> Result<Option<T>, PortError> {
     let &Sparing { limit_mb, stop } = sparing;
     if info.access_method == "ivfflat" {
         // A search could go on for ever, and take all memory.
@@ -207,7 +222,7 @@ fn in_background<T>(
         let mut throttle = Throttle::new(limit_mb);
         let mut pause = |blocks: u32| throttle.read(u64::from(blocks), stop);
         let done = with_table(info.table_oid, info.index_oid, |table| {
-            measure(target, wanted, table, &mut pause, work)
+            work(table, &mut pause)
         });
         Ok(done.transpose()?)
     })
@@ -217,7 +232,7 @@ fn in_background<T>(
 fn with_truth<T>(
     target: &Target,
     wanted: &Wanted,
-    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+    work: impl FnOnce(Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, PortError> {
     let info = &target.info;
     let done = with_table(info.table_oid, info.index_oid, |table| {
@@ -241,27 +256,36 @@ fn not_our_pages(info: &IndexInfo) -> PortError {
 }
 
 /// Measures an index whose searches end.
-fn measure<T>(
+pub(super) fn measure<T>(
     target: &Target,
     wanted: &Wanted,
     table: &mut Table,
     pause: &mut Pause<'_>,
-    work: impl FnOnce(&Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+    work: impl FnOnce(Truth, QuerySource, &mut Table, &mut Searches) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    with_searches(target, table, |table, index| {
+        let (asked, source) = queries(target, wanted, table, index, pause)?;
+        let budget = Budget {
+            bytes: wanted.budget,
+            seed: wanted.seed,
+        };
+        let truth = Truth::seek(table, &target.shape, asked, wanted.k, budget, pause)?;
+        work(truth, source, table, index)
+    })
+}
+
+/// Opens an index for searches that no statistics count.
+pub(super) fn with_searches<T>(
+    target: &Target,
+    table: &mut Table,
+    work: impl FnOnce(&mut Table, &mut Searches) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
     let info = &target.info;
     let mut index = Searches::open(table, info.index_oid, &info.access_method)?;
     // SAFETY: both are open until `close` below, or until the transaction aborts.
     let uncounted =
         unsafe { [table.relation(), index.searcher.rows.index].map(|one| Uncounted::new(one)) };
-    let done = queries(target, wanted, table, &mut index, pause);
-    let done = done.and_then(|(asked, source)| {
-        let budget = Budget {
-            bytes: wanted.budget,
-            seed: wanted.seed,
-        };
-        let truth = Truth::seek(table, &target.shape, asked, wanted.k, budget, pause)?;
-        work(&truth, source, table, &mut index)
-    });
+    let done = work(table, &mut index);
     drop(uncounted);
     index.close();
     done
@@ -275,8 +299,11 @@ fn queries(
     index: &mut Searches,
     pause: &mut Pause<'_>,
 ) -> Result<(Vec<Asked>, QuerySource), ReadError> {
-    let captured = captured(target, wanted)?;
-    if captured.len() >= enough(wanted.queries) as usize {
+    let captured = match wanted.rows_only {
+        true => Vec::new(),
+        false => captured(target, wanted)?,
+    };
+    if !wanted.rows_only && captured.len() >= enough(wanted.queries) as usize {
         return Ok((captured, QuerySource::Captured));
     }
     let count = wanted.queries as usize;
@@ -352,7 +379,7 @@ pub struct Goal {
 pub fn tune(target: &Target, goal: &Goal, seed: u64) -> Result<Tuned, PortError> {
     let wanted = Wanted::to_tune(seed);
     with_truth(target, &wanted, |truth, source, table, index| {
-        choose(target, goal, truth, source, table, index)
+        choose(target, goal, &truth, source, table, index)
     })
 }
 

@@ -4,6 +4,7 @@
 //! nothing: no threshold and no figure is computed here.
 #![allow(unsafe_code)]
 
+mod baseline;
 pub mod build;
 pub mod captures;
 pub mod careful;
@@ -12,6 +13,8 @@ pub mod compat;
 mod compat_executor;
 pub mod database_setting;
 pub mod databases;
+pub mod edit;
+mod edit_log;
 mod entry;
 pub mod error;
 pub mod executor;
@@ -24,6 +27,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod locks;
 pub mod measuring;
+pub mod mending;
 mod observer;
 mod ordered_scans;
 pub mod pages;

@@ -36,7 +36,7 @@ type LogPosition = u64;
 
 /// pgvector's inserts hold this page of an HNSW index locked, shared, from the first to the last
 /// of their writes.
-const UPDATE_LOCK: u32 = 0;
+pub(super) const UPDATE_LOCK: u32 = 0;
 
 impl OpenIndex {
     /// Opens an index. `None`: it is gone. Waits for a conflicting lock unless `locked` says that
@@ -113,6 +113,20 @@ impl OpenIndex {
                 pg_sys::GetLockConflicts(&raw const tag, mode, &raw mut holders);
                 holders > 0
             }
+        }
+    }
+
+    /// The relation, open as long as this is.
+    pub(super) fn relation(&self) -> pg_sys::Relation {
+        self.relation
+    }
+
+    /// Whether the index is valid and kept up by writes.
+    pub(super) fn is_kept_up(&self) -> bool {
+        // SAFETY: an open index has its row of the catalog.
+        unsafe {
+            let form = &*(*self.relation).rd_index;
+            form.indisvalid && form.indisready && form.indislive
         }
     }
 

@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, RepairId};
-use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::plan::{Measured, StepKind};
 use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::Rung;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use ruvector_dag_healing_engine::verification::comparison::MAX_QUERIES;
 use serde_json::Value;
 
 use super::build::{self, Target};
 use super::locks::SessionLocks;
+use super::mending::{self, Mending};
 use super::pages::BackgroundPages;
 use super::probe::Side;
 use super::tuning::Proposal;
@@ -40,6 +42,9 @@ pub struct RepairBench {
     /// Tells whoever watches that a lock on the table is held now.
     announce: Box<dyn Fn(u32)>,
     started: Instant,
+    mending: Mending,
+    /// The last look at the index in place.
+    look: Option<IndexHealthCheck>,
 }
 
 impl RepairBench {
@@ -59,6 +64,8 @@ impl RepairBench {
             undone_by: 0,
             announce,
             started: Instant::now(),
+            mending: Mending::default(),
+            look: None,
         }
     }
 
@@ -95,8 +102,21 @@ impl RepairBench {
             .ok_or_else(|| PortError::Failed("there is no second index".into()))
     }
 
-    /// Figures of one index, and a sample of the rows in it.
-    fn look(&self, index: &IndexInfo) -> Result<(Measured, Vec<HeapTid>), PortError> {
+    /// The last look at the index in place, where it was valid.
+    pub fn last_look(&self) -> Option<&IndexHealthCheck> {
+        self.look.as_ref()
+    }
+
+    /// The index in place.
+    pub fn index(&self) -> &IndexInfo {
+        &self.index
+    }
+
+    /// Figures of one index, a sample of the rows in it, and the whole look.
+    fn look(
+        &self,
+        index: &IndexInfo,
+    ) -> Result<(Measured, Vec<HeapTid>, IndexHealthCheck), PortError> {
         let mut measured = Measured {
             valid: index.valid,
             dead_rows: Some(index.dead_rows),
@@ -117,8 +137,9 @@ impl RepairBench {
             Err(InspectError::Read(error)) => return Err(error.into()),
             Err(InspectError::NotSuch { .. }) => Vec::new(),
         };
-        (measured.hnsw, measured.ivfflat) = (look.hnsw, look.ivfflat);
-        Ok((measured, rows))
+        look.checked_at = lifecycle::now();
+        (measured.hnsw, measured.ivfflat) = (look.hnsw.clone(), look.ivfflat.clone());
+        Ok((measured, rows, look))
     }
 
     /// Exchanges the two indexes, and records that and what `also` records in the same transaction.
@@ -202,22 +223,35 @@ impl Workbench for RepairBench {
                 let kept = kept.ok_or_else(|| PortError::Gone("the setting".into()))?;
                 tuning::reset(id, &kept, self.undone_by)
             }
-            StepKind::Check => Err(PortError::Failed(
-                "a check is compared, not executed".into(),
-            )),
+            StepKind::Entry => self.mending.climb(id, &self.index, Rung::Entry),
+            StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
+            StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
+            StepKind::Baseline => self.mending.take_baseline(id, &self.index),
+            StepKind::TakeBack => {
+                // What was seen since is not what is there any more.
+                self.look = None;
+                mending::take_back(id, &self.index)
+            }
+            StepKind::Check | StepKind::Verify => {
+                Err(PortError::Failed("what is compared is not executed".into()))
+            }
         }
     }
 
     fn measure(&mut self) -> Result<Measured, PortError> {
         let index = self.reread(self.index.index_oid)?;
         // An invalid index may be half built: its graph says nothing.
-        let (measured, sample) = match index.valid {
-            true => self.look(&index)?,
-            false => (Measured::default(), Vec::new()),
+        let (mut measured, sample, look) = match index.valid {
+            true => {
+                let (measured, sample, look) = self.look(&index)?;
+                (measured, sample, Some(look))
+            }
+            false => (Measured::default(), Vec::new(), None),
         };
         let figures = measured.hnsw.as_ref();
         self.reachable = figures.map(|figures| f64::from(figures.connectivity_score));
-        (self.index, self.sample) = (index, sample);
+        (self.index, self.sample, self.look) = (index, sample, look);
+        measured.former_orphans = self.mending.ask_for_patients(&self.index)?;
         Ok(measured)
     }
 
@@ -226,7 +260,7 @@ impl Workbench for RepairBench {
             // The same index: only searching it may differ.
             return Ok(Measured::default());
         }
-        let (measured, sample) = self.look(&self.reread(self.spare()?)?)?;
+        let (measured, sample, _) = self.look(&self.reread(self.spare()?)?)?;
         if !self.index.valid {
             self.sample = sample;
         }
@@ -275,6 +309,10 @@ impl Workbench for RepairBench {
             in_place_answers: self.index.valid && self.answers,
             exhausted: end == self.sample.len(),
         })
+    }
+
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {
+        self.mending.ask_again(&self.index)
     }
 
     fn note(&mut self, key: &str, value: &Value) -> Result<(), PortError> {

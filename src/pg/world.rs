@@ -201,7 +201,7 @@ impl Executor for HealerWorld {
             return Ok(());
         }
         let row = in_transaction(|| {
-            history::note(repair, "taken_back", &json!(reason))?;
+            history::note(repair, "regret", &json!(reason))?;
             history::repair(repair)
         })?;
         let Some(row) = row else {
@@ -222,6 +222,8 @@ pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
         build_memory: guc::maintenance_work_mem() as u64,
         build_ms_per_element: journal::build_rate(index)?,
         vector_indexes: catalog::indexes_of(index.table_oid)?.len() as u32,
+        io_limit_mb: guc::config().io_limit_mb,
+        in_place_failed: history::in_place_failed(index)?,
     })
 }
 

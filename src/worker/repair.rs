@@ -6,10 +6,11 @@ use pgrx::log;
 use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, Issue};
 use ruvector_dag_healing_engine::ports::{PortError, Workbench};
-use ruvector_dag_healing_engine::repair::guards::approve_on_request;
-use ruvector_dag_healing_engine::repair::plan::{Measured, StepKind};
+use ruvector_dag_healing_engine::repair::guards::{approve_next, approve_on_request};
+use ruvector_dag_healing_engine::repair::in_place;
+use ruvector_dag_healing_engine::repair::plan::{Approved, Measured, PlanFacts, StepKind};
 use ruvector_dag_healing_engine::repair::runner::{Ending, carry_out};
-use ruvector_dag_healing_engine::repair::strategy::{registry, strategy_for};
+use ruvector_dag_healing_engine::repair::strategy::{RepairStrategy, registry, strategy_for};
 
 use crate::pg::history::RepairRow;
 use crate::pg::shmem::{self, Cancel, RepairState, Request, Task};
@@ -101,12 +102,23 @@ impl Worker {
         let index = self.index(self.request.index_oid)?;
         let mut bench = RepairBench::new(id, index.clone(), self.announce());
         let before = bench.measure()?;
-        let issue = self.issue(&index, &before)?;
+        let issue = match self.issue(&index, &before) {
+            Err(gone @ PortError::Gone(_)) => {
+                // So that nobody is sent for it again.
+                self.record(&bench)?;
+                return Err(gone);
+            }
+            issue => issue?,
+        };
         let strategies = registry();
         let strategy = strategy_for(&strategies, &issue)
             .ok_or_else(|| PortError::Failed(format!("nothing mends {}", issue.code())))?;
         let approved = transaction(Snapshot::Active, || {
-            let plan = strategy.plan(&issue, &index, &world::plan_facts(&index)?);
+            let facts = PlanFacts {
+                figures: before.hnsw.clone(),
+                ..world::plan_facts(&index)?
+            };
+            let plan = strategy.plan(&issue, &index, &facts);
             let mut conditions = executor::conditions(&plan)?;
             // On the board stands this very repair.
             conditions.table_in_repair = history::table_in_repair(index.table_oid)?;
@@ -116,18 +128,27 @@ impl Worker {
             Ok(approved)
         })?;
         let config = guc::config();
-        let outcome = carry_out(
-            &approved,
-            strategy,
-            &mut bench,
-            before,
-            config.rollback_enabled,
-        );
+        let carry = |approved: &Approved, bench: &mut RepairBench, before| {
+            carry_out(approved, strategy, bench, before, config.rollback_enabled)
+        };
+        let mut outcome = carry(&approved, &mut bench, before);
+        let mut in_place = approved.plan().repair_type == in_place::REPAIR_TYPE;
+        if let Ending::RolledBack(reason) = &outcome.ending
+            && in_place
+            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, reason)?
+        {
+            in_place = false;
+            let before = bench.measure()?;
+            outcome = carry(&rebuild, &mut bench, before);
+        }
         // Whoever waits behind the table lock goes first; a spare index is removed later.
         bench.release();
-        let keep_ms = outcome
-            .kept_old
-            .then(|| config.grace_period().as_millis() as u64);
+        let mended = in_place && outcome.ending == Ending::Succeeded;
+        let keep_ms =
+            (outcome.kept_old || mended).then(|| config.grace_period().as_millis() as u64);
+        if mended {
+            self.record(&bench)?;
+        }
         let failed = outcome.ending.counts_as_failure();
         let (status, error) = match outcome.ending {
             Ending::Succeeded => ("succeeded", None),
@@ -147,6 +168,53 @@ impl Worker {
         Ok(())
     }
 
+    /// The plan of the rebuild that follows where mending in place did not help, if it may start.
+    fn rebuild(
+        &self,
+        strategy: &dyn RepairStrategy,
+        issue: &Issue,
+        bench: &RepairBench,
+        reason: &str,
+    ) -> Result<Option<Approved>, PortError> {
+        let (id, index) = (self.request.repair_id, bench.index());
+        let config = guc::config();
+        transaction(Snapshot::Active, || {
+            history::note_in_place_failed(id, index)?;
+            let plan = strategy.plan(issue, index, &world::plan_facts(index)?);
+            if plan.repair_type == in_place::REPAIR_TYPE {
+                return Ok(None);
+            }
+            let mut conditions = executor::conditions(&plan)?;
+            // On the board, and in the history, stands this very repair.
+            conditions.table_in_repair = false;
+            let approved = match self.request.asked_by {
+                0 => approve_next(plan, &conditions, &config),
+                _ => approve_on_request(plan, &conditions),
+            };
+            match approved {
+                Ok(approved) => {
+                    history::change_plan(id, approved.plan(), reason)?;
+                    Ok(Some(approved))
+                }
+                Err(refusal) => {
+                    history::note(id, "rebuild_refused", &serde_json::json!(refusal))?;
+                    Ok(None)
+                }
+            }
+        })
+    }
+
+    /// Remembers what the index in place looks like now.
+    fn record(&self, bench: &RepairBench) -> Result<(), PortError> {
+        let Some(look) = bench.last_look() else {
+            return Ok(());
+        };
+        transaction(Snapshot::Active, || {
+            let before = journal::last_look(&look.index)?;
+            journal::record_look(&look.clone().after(before.as_ref()))
+        })
+    }
+
     /// Removes the index that is not in place.
     fn retire(&self) -> Result<(), PortError> {
         let (row, index, spare) = self.ended()?;
@@ -155,8 +223,30 @@ impl Worker {
         bench.execute(StepKind::Drop)
     }
 
+    /// Takes back what was changed in place. `false`: this is not how the repair is undone.
+    fn take_back(&self) -> Result<bool, PortError> {
+        let id = self.request.repair_id;
+        let row = transaction(Snapshot::Active, || history::repair(id))?;
+        let Some(row) = row.filter(RepairRow::can_take_back) else {
+            return Ok(false);
+        };
+        let index = self.index(row.index_oid)?;
+        let mut bench = RepairBench::new(id, index, self.announce());
+        bench.begin(StepKind::TakeBack)?;
+        bench.execute(StepKind::TakeBack)?;
+        bench.measure()?;
+        self.record(&bench)?;
+        transaction(Snapshot::Active, || {
+            history::roll_back_ended(id, self.request.asked_by)
+        })?;
+        Ok(true)
+    }
+
     /// Puts the replaced index back and removes the replacement.
     fn roll_back(&self) -> Result<(), PortError> {
+        if self.take_back()? {
+            return Ok(());
+        }
         let row = self.row()?;
         if !row.undoable() {
             return Err(PortError::Gone(format!(

@@ -7,6 +7,8 @@ mod harness;
 mod healing;
 // What the other tests rely on in the harness itself.
 mod promises;
+// Graphs mended in place, on real servers.
+mod in_place;
 // Rebuilds: under load, judged, undone, interrupted.
 mod rebuild;
 // A server starts, the extension installs, the server stops at once and leaves nothing behind.

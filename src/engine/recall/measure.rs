@@ -203,6 +203,20 @@ impl Truth {
         Ok(answers)
     }
 
+    /// Of each query, whether all rows that count as its neighbours are still there. Where some
+    /// have gone since, an index cannot find them.
+    pub fn stands(&self, table: &mut dyn RowSource) -> Result<Vec<bool>, ReadError> {
+        let mut stands = Vec::with_capacity(self.neighbours.len());
+        for neighbours in &self.neighbours {
+            let mut all = true;
+            for near in neighbours.as_near() {
+                all = all && table.value(near.row)?.is_some();
+            }
+            stands.push(all);
+        }
+        Ok(stands)
+    }
+
     /// Every row that counts as a neighbour of some query. Of a table that was read whole.
     pub fn rows(&self) -> BTreeSet<HeapTid> {
         let near = self.neighbours.iter().flat_map(Neighbours::as_near);

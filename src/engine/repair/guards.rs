@@ -76,7 +76,20 @@ pub fn approve(
     config: &HealingConfig,
     now: Timestamp,
 ) -> Result<Approved, Refusal> {
+    if plan.on_request {
+        let reason = "it is the nature of these rows; ruvector_dag_repair mends it on request";
+        return Err(Refusal::new("on_request", reason));
+    }
     rested(state, now)?;
+    approve_next(plan, conditions, config)
+}
+
+/// Approves a repair that starts by itself after another that did not help.
+pub fn approve_next(
+    plan: RepairPlan,
+    conditions: &Conditions,
+    config: &HealingConfig,
+) -> Result<Approved, Refusal> {
     if plan.heavy && !config.window.contains(conditions.minute_of_day) {
         let reason = format!(
             "outside the maintenance window {} (ruvector.dag_healing_window)",
@@ -99,7 +112,7 @@ pub fn approve(
         room("memory", plan.estimate.memory_bytes, free)?;
     }
     if let Some(oldest) = &conditions.oldest_transaction
-        && plan.locks_table()
+        && plan.heavy
     {
         let limit = config.repair_timeout_secs as f64 / 4.0;
         if oldest.seconds > limit {

@@ -1,10 +1,12 @@
-//! `index_rebalance`: a new index built beside the old one, checked, and put in its place.
+//! `index_rebalance`: orphans are linked in place; for all else, or where that is dearer or did
+//! not help, a new index is built beside the old one, checked, and put in its place.
 //!
 //! pgvector never gives pages back, so nothing less than a rebuild lowers fragmentation.
 
+use super::in_place;
 use super::plan::{Estimate, Measured, PlanFacts, RepairPlan, StepKind};
 use super::strategy::RepairStrategy;
-use crate::model::{IndexInfo, IndexIssue, Issue};
+use crate::model::{IndexInfo, IndexIssue, Issue, UnreachableCause};
 use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::verification::{Verdict, validation};
@@ -18,7 +20,7 @@ const SPILLED_BUILD_FACTOR: f64 = 10.0;
 const GRAPH_ELEMENT_BYTES: f64 = 160.0;
 const GRAPH_SLOT_BYTES: f64 = 16.0;
 
-/// Rebuilds an index without taking it away.
+/// Mends an index in place, or rebuilds it without taking it away.
 pub struct IndexRebalanceStrategy;
 
 impl RepairStrategy for IndexRebalanceStrategy {
@@ -32,16 +34,18 @@ impl RepairStrategy for IndexRebalanceStrategy {
             Issue::Index(
                 IndexIssue::Fragmentation { .. }
                     | IndexIssue::OrphanNodes { .. }
-                    | IndexIssue::PoorConnectivity { .. }
-                    | IndexIssue::DanglingEdges { .. }
-                    | IndexIssue::DeadEntryPoint { .. }
+                    | IndexIssue::BornUnreachable {
+                        cause: UnreachableCause::TightClusters,
+                        ..
+                    }
                     | IndexIssue::InvalidIndex { twin: None, .. }
             )
         )
     }
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
-        rebuild(self.name(), issue, index, facts)
+        let rebuild = rebuild(self.name(), issue, index, facts);
+        in_place::plan(self.name(), issue, index, facts, &rebuild.estimate).unwrap_or(rebuild)
     }
 
     fn validate(&self, issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
@@ -64,9 +68,11 @@ pub fn rebuild(strategy: &str, issue: &Issue, index: &IndexInfo, facts: &PlanFac
             StepKind::Swap,
             StepKind::Drop,
         ],
+        costs_ms: Vec::new(),
         estimate: estimate(index, facts),
         reversible: index.valid && !facts.figures.as_ref().is_some_and(fails_writes),
         heavy: true,
+        on_request: false,
     }
 }
 

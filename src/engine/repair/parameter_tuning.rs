@@ -48,8 +48,10 @@ impl RepairStrategy for ParameterTuningStrategy {
                 disk_bytes: 0,
                 memory_bytes: u64::from(QUERIES) * u64::from(dimensions) * 8,
             },
+            costs_ms: Vec::new(),
             reversible: true,
             heavy: false,
+            on_request: false,
         }
     }
 

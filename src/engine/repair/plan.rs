@@ -7,6 +7,7 @@ use crate::model::{IndexInfo, Issue, issue_id};
 use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
+use crate::verification::probe::SelfQuery;
 
 /// One step of a repair. Each is atomic: after a crash it was taken or it was not, or its
 /// half-done work is invisible to every query and removed by [`super::recovery`].
@@ -35,6 +36,18 @@ pub enum StepKind {
     SetParameter,
     /// Give them again what they had.
     ResetParameter,
+    /// Have searches start at a live element of the highest layer, in place.
+    Entry,
+    /// Take out links that must not be there, in place.
+    Prune,
+    /// Have the index answer fresh queries, of which the exact answers are kept.
+    Baseline,
+    /// Give what no search can reach links to it, in place.
+    Link,
+    /// Take the figures again, and have the index answer the same queries.
+    Verify,
+    /// Take out the links that were made.
+    TakeBack,
 }
 
 impl StepKind {
@@ -52,6 +65,12 @@ impl StepKind {
             Self::Tune => "tune",
             Self::SetParameter => "set_parameter",
             Self::ResetParameter => "reset_parameter",
+            Self::Entry => "entry",
+            Self::Prune => "prune",
+            Self::Baseline => "baseline",
+            Self::Link => "link",
+            Self::Verify => "verify",
+            Self::TakeBack => "take_back",
         }
     }
 
@@ -62,6 +81,18 @@ impl StepKind {
             Self::Tune => "AccessShareLock on table and index, and one snapshot: nobody waits",
             Self::SetParameter | Self::ResetParameter => {
                 "AccessShareLock on the database: only dropping it waits"
+            }
+            Self::Baseline | Self::Verify => {
+                "AccessShareLock on the table and the index: nobody waits"
+            }
+            Self::Link => {
+                "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
+                 writes go on, whoever waits goes first"
+            }
+            Self::Entry | Self::Prune | Self::TakeBack => {
+                "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
+                 writes go on, whoever waits goes first; inserts into the index wait for single \
+                 pages"
             }
             Self::Swap | Self::SwapBack => {
                 "ShareUpdateExclusiveLock on the table and both indexes for one short \
@@ -78,7 +109,12 @@ impl StepKind {
     pub fn locks_table(self) -> bool {
         !matches!(
             self,
-            Self::Check | Self::Tune | Self::SetParameter | Self::ResetParameter
+            Self::Check
+                | Self::Tune
+                | Self::SetParameter
+                | Self::ResetParameter
+                | Self::Baseline
+                | Self::Verify
         )
     }
 
@@ -86,9 +122,13 @@ impl StepKind {
     pub fn undo(self) -> &'static str {
         match self {
             Self::CreateCopy | Self::Build | Self::Validate => "drop the replacement",
-            Self::Check | Self::Tune => "nothing to undo",
             Self::SetParameter => "set back, unless somebody else has set it since",
             Self::ResetParameter => "set again",
+            Self::Check | Self::Tune | Self::Baseline | Self::Verify => "nothing to undo",
+            Self::Entry => "none: searches start where they start again after an insert",
+            Self::Prune => "none: what goes is no link that pgvector lets stand",
+            Self::Link => "take the links out again, where they still are as they were made",
+            Self::TakeBack => "none",
             Self::Swap => "swap back, as long as the replaced index is kept",
             Self::SwapBack => "swap again",
             Self::Drop => "none: the index that goes is the one not in place",
@@ -109,7 +149,7 @@ pub struct Estimate {
 }
 
 /// What planning needs to know besides the issue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanFacts {
     /// Figures of the index, where it has any.
     pub figures: Option<HnswFigures>,
@@ -119,6 +159,12 @@ pub struct PlanFacts {
     pub build_ms_per_element: Option<f64>,
     /// Vector indexes of the table, this one included.
     pub vector_indexes: u32,
+    /// Throttle for reading, in megabytes a second; 0 means none.
+    #[serde(default)]
+    pub io_limit_mb: u64,
+    /// Whether mending this file of the index in place was tried and did not help.
+    #[serde(default)]
+    pub in_place_failed: bool,
 }
 
 /// A repair as planned. It cannot be carried out before it is [`Approved`].
@@ -134,12 +180,18 @@ pub struct RepairPlan {
     pub index: IndexInfo,
     /// In which steps.
     pub steps: Vec<StepKind>,
+    /// What each of them is expected to take, in milliseconds, where that is known.
+    #[serde(default)]
+    pub costs_ms: Vec<f64>,
     /// At what cost.
     pub estimate: Estimate,
     /// Whether the outcome can be undone.
     pub reversible: bool,
     /// Whether it takes so much that it waits for the maintenance window.
     pub heavy: bool,
+    /// Whether it never starts by itself.
+    #[serde(default)]
+    pub on_request: bool,
 }
 
 impl RepairPlan {
@@ -155,10 +207,23 @@ impl RepairPlan {
 
     /// The plan as people read it: steps with lock and undo, and the estimate.
     pub fn to_json(&self) -> Value {
+        let costs = self
+            .costs_ms
+            .iter()
+            .map(Some)
+            .chain(std::iter::repeat(None));
         let steps: Vec<Value> = self
             .steps
             .iter()
-            .map(|step| json!({"step": step.code(), "lock": step.lock(), "undo": step.undo()}))
+            .zip(costs)
+            .map(|(step, cost)| {
+                let mut shown =
+                    json!({"step": step.code(), "lock": step.lock(), "undo": step.undo()});
+                if let Some(cost) = cost {
+                    shown["duration_ms"] = json!((cost * 10.0).round() / 10.0);
+                }
+                shown
+            })
             .collect();
         json!({
             "strategy": self.strategy,
@@ -245,6 +310,9 @@ pub struct Measured {
     /// Figures of searching.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeFigures>,
+    /// Rows that no search could reach before, searched for by their own values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_orphans: Option<SelfQuery>,
     /// Whether the planner may use the index.
     pub valid: bool,
     /// Rows believed dead in the table.

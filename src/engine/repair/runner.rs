@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::plan::{Approved, Measured, StepKind};
 use super::strategy::RepairStrategy;
+use crate::model::Issue;
 use crate::ports::{PortError, Workbench};
 use crate::verification::Verdict;
-use crate::verification::comparison::compare;
+use crate::verification::comparison::{compare, compare_again};
+use crate::verification::validation;
 
 /// How a repair ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +130,7 @@ impl Run<'_> {
                         return Ok(verdict);
                     }
                 }
+                StepKind::Verify => return self.verify(issue),
                 _ => {
                     self.bench.execute(step)?;
                     match step {
@@ -147,6 +150,27 @@ impl Run<'_> {
             return Ok(verdict);
         }
         Ok(Verdict::Keep)
+    }
+
+    /// Looks at an index that was mended in place, and takes back what did not help.
+    fn verify(&mut self, issue: &Issue) -> Result<Verdict, PortError> {
+        let mut after = self.bench.measure()?;
+        if let Some(asked) = self.bench.ask_again()? {
+            let (before, now) = compare_again(&asked);
+            (self.before.probe, after.probe) = (Some(before), Some(now));
+            self.bench.note("before", &to_json(&self.before))?;
+        }
+        self.bench.note("after", &to_json(&after))?;
+        let verdict = validation::mended(issue, &self.before, &after);
+        let undecided = after.probe.is_some_and(|probe| probe.is_undecided());
+        self.after = Some(after);
+        let check = json!({"verdict": verdict, "undecided": undecided});
+        self.bench.note("check", &check)?;
+        if let Verdict::Undo(_) = verdict {
+            self.bench.begin(StepKind::TakeBack)?;
+            self.bench.execute(StepKind::TakeBack)?;
+        }
+        Ok(verdict)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::index_rebalance::IndexRebalanceStrategy;
 use super::parameter_tuning::ParameterTuningStrategy;
 use super::plan::{Measured, PlanFacts, RepairPlan};
+use super::topology_repair::TopologyRepairStrategy;
 use super::vacuum::VacuumStrategy;
 use crate::model::{IndexInfo, Issue};
 use crate::settings::ParameterTuning;
@@ -34,6 +35,7 @@ pub trait RepairStrategy: Send + Sync {
 pub fn registry() -> Vec<Box<dyn RepairStrategy>> {
     vec![
         Box::new(IndexRebalanceStrategy),
+        Box::new(TopologyRepairStrategy),
         Box::new(ParameterTuningStrategy),
         Box::new(VacuumStrategy),
     ]

@@ -3,6 +3,8 @@
 //!
 //! Owns the bounds checks of a page; any bytes will do. Knows nothing of what tuples mean.
 
+use serde::{Deserialize, Serialize};
+
 use super::PAGE_SIZE;
 
 /// Where line pointers begin, and the contents of a metapage.
@@ -17,12 +19,25 @@ pub(crate) const TID: usize = 6;
 pub(crate) const NO_BLOCK: u32 = u32::MAX;
 
 /// Where a tuple of the index is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "(u32, u16)", from = "(u32, u16)")]
 pub struct Tid {
     /// Block of the index.
     pub block: u32,
     /// Line pointer on it, from 1.
     pub offset: u16,
+}
+
+impl From<Tid> for (u32, u16) {
+    fn from(tid: Tid) -> Self {
+        (tid.block, tid.offset)
+    }
+}
+
+impl From<(u32, u16)> for Tid {
+    fn from((block, offset): (u32, u16)) -> Self {
+        Self { block, offset }
+    }
 }
 
 /// A page of any kind.
@@ -137,6 +152,20 @@ pub(crate) fn tid(bytes: &[u8]) -> Tid {
         block: u32::from(u16_at(bytes, 0)) << 16 | u32::from(u16_at(bytes, 2)),
         offset: u16_at(bytes, 4),
     }
+}
+
+/// A tuple identifier as it is stored; none as pgvector stores an invalid one.
+pub(crate) fn tid_bytes(tid: Option<Tid>) -> [u8; TID] {
+    let Tid { block, offset } = tid.unwrap_or(Tid {
+        block: NO_BLOCK,
+        offset: 0,
+    });
+    let (high, low, offset) = (
+        ((block >> 16) as u16).to_le_bytes(),
+        (block as u16).to_le_bytes(),
+        offset.to_le_bytes(),
+    );
+    [high[0], high[1], low[0], low[1], offset[0], offset[1]]
 }
 
 /// Two bytes as a number.

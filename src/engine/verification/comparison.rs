@@ -1,10 +1,10 @@
-//! The gate of a repair that has a replacement: both indexes answer the same fresh queries until
-//! it is shown that the replacement is no worse, or that it is.
+//! The gate of a repair: both indexes answer the same fresh queries until it is shown that the
+//! replacement is no worse, or that it is; an index mended in place answers them before and after.
 
 use serde_json::json;
 
-use crate::ports::{PortError, Workbench};
-use crate::recall::interval::RecallEstimate;
+use crate::ports::{AskedTwice, PortError, Workbench};
+use crate::recall::interval::{QueryHits, RecallEstimate};
 use crate::recall::paired::{DEFAULT_CAP, Gate};
 use crate::repair::plan::ProbeFigures;
 
@@ -62,6 +62,37 @@ pub fn compare(
         ..after.figures()
     };
     Ok((answers.then(|| before.figures()), after))
+}
+
+/// What an index answered before it was mended in place, and after.
+pub fn compare_again(asked: &AskedTwice) -> (ProbeFigures, ProbeFigures) {
+    let pairs: Vec<(f64, f64)> = asked
+        .hits
+        .iter()
+        .filter_map(|(before, after)| before.recall().zip(after.recall()))
+        .collect();
+    let mut gate = Gate::new(MAX_QUERIES);
+    gate.observe(&pairs);
+    let side = |hits: Vec<QueryHits>, buffers: u64| {
+        let estimate = RecallEstimate::of(&hits, asked.k);
+        ProbeFigures {
+            queries: estimate.queries,
+            k: asked.k,
+            recall: estimate.recall,
+            recall_low: estimate.ci_low,
+            recall_high: estimate.ci_high,
+            buffers: buffers as f64 / hits.len().max(1) as f64,
+            ..ProbeFigures::default()
+        }
+    };
+    let (before, after) = asked.hits.iter().copied().unzip();
+    let after = ProbeFigures {
+        difference: gate.difference(),
+        difference_se: gate.standard_error(),
+        standing: Some(gate.standing()),
+        ..side(after, asked.buffers.1)
+    };
+    (side(before, asked.buffers.0), after)
 }
 
 /// What one of the two indexes answered.

@@ -12,6 +12,8 @@ const VALID_FRAGMENTATION: f32 = 0.3;
 /// Orphans that may remain: this many, or this share of the live elements.
 const VALID_ORPHANS: f64 = 10.0;
 const VALID_ORPHAN_SHARE: f64 = 0.000_01;
+/// Share of the orphans that may remain where they are linked in place.
+const VALID_REMAINDER: f64 = 0.01;
 /// Buffers that a search may look at, as a multiple of before, where recall is no better for it.
 pub(super) const VALID_COST: f64 = 1.5;
 /// Buffers that a search may look at for better recall before a person has to decide, as a multiple
@@ -49,6 +51,47 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         _ => {}
     }
     Verdict::Keep
+}
+
+/// Judges an index that was mended in place.
+pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
+    let Issue::Index(issue) = issue;
+    let (Some(old), Some(new)) = (&before.hnsw, &after.hnsw) else {
+        return Verdict::Undo("the index could not be read".into());
+    };
+    let unmended = match issue {
+        IndexIssue::OrphanNodes { .. } | IndexIssue::BornUnreachable { .. } => {
+            orphans_remain(old, new)
+        }
+        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
+            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
+        IndexIssue::DanglingEdges { .. } => (new.dangling_edges > 0)
+            .then(|| format!("{} dangling edges remain", new.dangling_edges)),
+        IndexIssue::DeadEntryPoint { .. } => (new.live_elements > 0
+            && new.entry_point_quality == 0.0)
+            .then(|| "the entry point is still missing".into()),
+        IndexIssue::WrongLevel { .. } => (new.entry_level <= old.entry_level)
+            .then(|| "searches still start on the same level".into()),
+        other => Some(format!("{} is not mended in place", other.code())),
+    };
+    let worse = || {
+        let probe = after.probe.as_ref()?;
+        searched_worse(before.probe.as_ref(), probe)
+    };
+    match unmended.or_else(worse) {
+        Some(reason) => Verdict::Undo(reason),
+        None => Verdict::Keep,
+    }
+}
+
+/// Where more orphans remain than a rebuild may leave, or than one in a hundred of those there were.
+fn orphans_remain(old: &HnswFigures, new: &HnswFigures) -> Option<String> {
+    let (before, after) = (old.orphans_with_rows, new.orphans_with_rows);
+    let allowed = VALID_ORPHANS
+        .max(new.live_elements as f64 * VALID_ORPHAN_SHARE)
+        .max(before as f64 * VALID_REMAINDER);
+    (after >= before || after as f64 >= allowed)
+        .then(|| format!("{after} of {before} orphans remain"))
 }
 
 /// In what searching is worse than before, if it is. What was not shown either way is judged by

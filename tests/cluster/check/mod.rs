@@ -2,7 +2,7 @@
 
 mod cut_off;
 mod faults;
-mod pages;
+pub mod pages;
 mod random;
 mod sound;
 
@@ -15,14 +15,14 @@ use crate::harness::Server;
 /// A row of the check.
 #[derive(Debug, PartialEq)]
 pub struct Breach {
-    severity: String,
-    check: String,
-    block: Option<i64>,
-    item: Option<i32>,
-    message: String,
+    pub severity: String,
+    pub check: String,
+    pub block: Option<i64>,
+    pub item: Option<i32>,
+    pub message: String,
 }
 
-fn breaches(client: &mut Client, index: &str, heap: bool) -> Vec<Breach> {
+pub fn breaches(client: &mut Client, index: &str, heap: bool) -> Vec<Breach> {
     let rows = client
         .query(
             "SELECT * FROM ruvector_dag_index_check($1::text::regclass, $2)",
@@ -47,7 +47,7 @@ pub fn but_repeated_edges(client: &mut Client, index: &str, heap: bool) -> Vec<B
 }
 
 /// Runs a program of PostgreSQL on the data directory of a server that is stopped.
-fn command(server: &Server, program: &str, arguments: &[&str]) {
+pub fn command(server: &Server, program: &str, arguments: &[&str]) {
     let status = Command::new(server.installation().bin(program))
         .args(arguments)
         .arg("--pgdata")

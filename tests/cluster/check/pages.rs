@@ -1,5 +1,10 @@
 //! The file of an HNSW index, to be damaged while no server runs.
+#![allow(
+    dead_code,
+    reason = "each target that includes this module uses a part of it"
+)]
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 const PAGE: usize = 8192;
@@ -102,6 +107,47 @@ impl File {
     /// Where in its neighbour tuple an element's links of a layer begin.
     pub fn slot(&self, element: Place, layer: u8) -> usize {
         4 + 6 * self.m() * usize::from(self.level(element) - layer)
+    }
+
+    /// The links of an element on a layer.
+    pub fn links(&self, element: Place, layer: u8) -> Vec<Place> {
+        let (tuple, slot) = (self.tuple(element), self.slot(element, layer));
+        let room = if layer == 0 { 2 * self.m() } else { self.m() };
+        let link = |nth| self.place_at(tuple, slot + 6 * nth);
+        (0..room).map(link).take_while(|link| link.1 != 0).collect()
+    }
+
+    /// Gives an element these links on a layer and no others.
+    pub fn set_links(&mut self, element: Place, layer: u8, links: &[Place]) {
+        let (tuple, slot) = (self.tuple(element), self.slot(element, layer));
+        let room = if layer == 0 { 2 * self.m() } else { self.m() };
+        for nth in 0..room {
+            let link = links.get(nth).copied().unwrap_or((u32::MAX, 0));
+            self.put_place(tuple, slot + 6 * nth, link);
+        }
+    }
+
+    /// Every so many elements of the ground layer, the entry point aside.
+    pub fn ordinary(&self, every: usize) -> HashSet<Place> {
+        let entry = self.entry();
+        let live = self.live().into_iter();
+        live.filter(|place| self.level(*place) == 0 && *place != entry)
+            .step_by(every)
+            .collect()
+    }
+
+    /// Takes the links to these elements out of all others for which `of` holds.
+    pub fn cut(&mut self, which: &HashSet<Place>, of: impl Fn(Place) -> bool) {
+        for element in self.live().into_iter().filter(|&element| of(element)) {
+            for layer in 0..=self.level(element) {
+                let mut links = self.links(element, layer);
+                let count = links.len();
+                links.retain(|link| !which.contains(link));
+                if links.len() < count {
+                    self.set_links(element, layer, &links);
+                }
+            }
+        }
     }
 
     pub fn entry(&self) -> Place {

@@ -1,7 +1,7 @@
 //! The healer left to itself while something comes in between: it starts, steps back, survives and comes
 //! back to what it had begun. Single repairs, asked for, are the matter of [`crate::rebuild`].
 
-mod stage;
+pub mod stage;
 
 // Whatever ends the server or the worker at any step, the healer finds its way back and mends the index.
 mod crash;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::recall::paired::Standing;
 use ruvector_dag_healing_engine::repair::plan::{Measured, StepKind};
 use ruvector_dag_healing_engine::verification::comparison::{MAX_QUERIES, compare};
@@ -79,6 +79,10 @@ impl Workbench for Bench {
             in_place_answers: self.answers,
             exhausted: before + count >= self.rows,
         })
+    }
+
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {
+        unreachable!("two indexes are compared")
     }
 
     fn note(&mut self, _key: &str, _value: &Value) -> Result<(), PortError> {

@@ -21,6 +21,7 @@ fn plan() -> RepairPlan {
         build_memory: 64 << 20,
         build_ms_per_element: None,
         vector_indexes: 1,
+        ..PlanFacts::default()
     };
     IndexRebalanceStrategy.plan(&fragmentation(0.8), &index("i"), &facts)
 }
@@ -175,6 +176,7 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
             build_memory,
             build_ms_per_element,
             vector_indexes: 1,
+            ..PlanFacts::default()
         };
         IndexRebalanceStrategy
             .plan(&fragmentation(0.8), &index("i"), &facts)
@@ -202,6 +204,7 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
             build_memory: 1 << 40,
             build_ms_per_element: None,
             vector_indexes: 1,
+            ..PlanFacts::default()
         };
         change(&mut index, &mut facts);
         let share = dead_share as f32;
@@ -248,6 +251,7 @@ fn an_index_that_fails_writes_is_not_kept() {
             build_memory: 1 << 30,
             build_ms_per_element: None,
             vector_indexes: 1,
+            ..PlanFacts::default()
         };
         index_rebalance::rebuild("any", &fragmentation(0.8), &index("i"), &facts).reversible
     };

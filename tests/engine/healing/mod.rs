@@ -8,6 +8,8 @@ mod comparison;
 mod cycle;
 // What speaks against starting a repair.
 mod guards;
+// A graph mended in place: when, in which steps, kept or taken back.
+mod in_place;
 // Which figures are issues, when a look is due, what is most pressing.
 mod issues;
 // Two indexes compared by what searches return.

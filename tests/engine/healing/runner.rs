@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::guards::{Conditions, approve_on_request};
 use ruvector_dag_healing_engine::repair::index_rebalance::IndexRebalanceStrategy;
 use ruvector_dag_healing_engine::repair::plan::{Approved, Measured, PlanFacts, StepKind};
@@ -56,6 +56,10 @@ impl Workbench for Bench {
         })
     }
 
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {
+        unreachable!("a rebuild is compared")
+    }
+
     fn note(&mut self, _key: &str, _value: &Value) -> Result<(), PortError> {
         Ok(())
     }
@@ -73,6 +77,7 @@ fn approved(valid: bool) -> Approved {
         build_memory: 1 << 30,
         build_ms_per_element: None,
         vector_indexes: 1,
+        ..PlanFacts::default()
     };
     let plan = IndexRebalanceStrategy.plan(&fragmentation(0.8), &index, &facts);
     approve_on_request(plan, &Conditions::default()).unwrap()

@@ -1,5 +1,5 @@
 use ruvector_dag_healing_engine::cycle::SelfHealingEngine;
-use ruvector_dag_healing_engine::ports::{PortError, Searched, Workbench};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::guards::{Conditions, approve_on_request};
 use ruvector_dag_healing_engine::repair::parameter_tuning::ParameterTuningStrategy;
 use ruvector_dag_healing_engine::repair::plan::{Measured, PlanFacts, StepKind};
@@ -150,6 +150,10 @@ impl Workbench for Bench {
         })
     }
 
+    fn ask_again(&mut self) -> Result<Option<AskedTwice>, PortError> {
+        unreachable!("nothing is mended in place")
+    }
+
     fn note(&mut self, _key: &str, _value: &Value) -> Result<(), PortError> {
         Ok(())
     }
@@ -168,6 +172,7 @@ fn tuned(bench: &mut Bench) -> Outcome {
         build_memory: 1 << 30,
         build_ms_per_element: None,
         vector_indexes: 1,
+        ..PlanFacts::default()
     };
     let plan = ParameterTuningStrategy.plan(&issue, &index("i"), &facts);
     let approved = approve_on_request(plan, &Conditions::default()).expect("nothing against it");

@@ -231,6 +231,7 @@ impl Executor for World {
             build_memory: 1 << 30,
             build_ms_per_element: None,
             vector_indexes: 1,
+            ..PlanFacts::default()
         })
     }
 

@@ -10,6 +10,8 @@ mod busy_little;
 mod check;
 mod figures;
 mod golden;
+// Graphs mended in place.
+mod heal;
 mod hostile;
 mod memory;
 mod model;

@@ -43,6 +43,8 @@ pub struct El {
     pub rows: Vec<Place>,
     /// Bytes of the value, its length word among them.
     pub value: usize,
+    /// The components of the value, a `vector`; zeroes where there are none.
+    pub components: Vec<f32>,
     /// The slots of each layer that are written, from the ground up; the rest is invalid.
     pub layers: Vec<Vec<Link>>,
     pub tuple: Tuple,
@@ -63,9 +65,17 @@ impl El {
             version: 1,
             rows: vec![(row, 1)],
             value: 24,
+            components: Vec::new(),
             layers: layers.iter().map(to).collect(),
             tuple: Tuple::Near,
         }
+    }
+
+    /// The same with this value.
+    pub fn valued(mut self, components: &[f32]) -> Self {
+        self.value = 8 + 4 * components.len();
+        self.components = components.to_vec();
+        self
     }
 
     /// As vacuum leaves an element that it has deleted.
@@ -74,6 +84,7 @@ impl El {
         self.version += 1;
         self.rows.clear();
         self.layers.clear();
+        self.components.clear();
         self
     }
 
@@ -314,6 +325,10 @@ fn element_bytes(el: &El, tuple: Place) -> Vec<u8> {
         (el.value as u32) << 2
     };
     bytes.extend(word.to_le_bytes());
+    if !el.components.is_empty() {
+        bytes.extend((el.components.len() as u32).to_le_bytes());
+        bytes.extend(el.components.iter().flat_map(|x| x.to_le_bytes()));
+    }
     bytes.resize(72 + el.value, 0);
     bytes
 }

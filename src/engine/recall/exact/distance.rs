@@ -25,7 +25,7 @@ pub fn distance(metric: Metric, a: &Value<'_>, b: &Value<'_>) -> Option<f64> {
 
 /// A value, decoded.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Operand {
+pub(crate) enum Operand {
     /// `vector`, `halfvec`.
     Floats(Vec<f32>),
     /// The first bit the highest of the first word; what is past the last bit is 0.
@@ -39,7 +39,7 @@ pub(super) enum Operand {
 
 impl Operand {
     /// None where the value is one that pgvector never stores.
-    pub(super) fn of(value: &Value<'_>) -> Option<Self> {
+    pub(crate) fn of(value: &Value<'_>) -> Option<Self> {
         if value.fault().is_some() {
             return None;
         }
@@ -122,10 +122,10 @@ pub(super) fn from_rank(metric: Metric, rank: f64) -> f64 {
 }
 
 /// The rank of one value seen from another. None where they cannot be compared.
-pub(super) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
+pub(crate) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
     match (a, b) {
         (Operand::Floats(a), Operand::Floats(b)) if a.len() == b.len() => {
-            dense(metric, a, b, (norm(a), norm(b)))
+            dense(metric, a, b, norms_for(metric, || (norm(a), norm(b))))
         }
         (Operand::Bits { bits, words }, Operand::Bits { bits: n, words: w }) if bits == n => {
             bitwise(metric, words, w)
@@ -140,10 +140,18 @@ pub(super) fn rank(metric: Metric, a: &Operand, b: &Operand) -> Option<f64> {
                 components: c,
             },
         ) if dimensions == n => {
-            let norms = (sparse_norm(components), sparse_norm(c));
+            let norms = norms_for(metric, || (sparse_norm(components), sparse_norm(c)));
             sparse(metric, components, c, norms)
         }
         _ => None,
+    }
+}
+
+/// Norms are only asked for by the cosine.
+fn norms_for(metric: Metric, norms: impl FnOnce() -> (f64, f64)) -> (f64, f64) {
+    match metric {
+        Metric::Cosine => norms(),
+        _ => (0.0, 0.0),
     }
 }
 

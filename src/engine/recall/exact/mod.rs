@@ -8,9 +8,10 @@
 
 mod bits;
 mod dense;
-mod distance;
+pub(crate) mod distance;
 pub mod kernel;
 mod nearest;
+pub(crate) mod pair;
 mod sparse;
 
 pub use distance::distance;

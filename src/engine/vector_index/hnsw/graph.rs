@@ -136,6 +136,11 @@ impl Graph {
         self.bytes().saturating_add(bytes) <= self.limit
     }
 
+    /// How many bytes would still fit after so many more; none where these do not.
+    pub(crate) fn room_after(&self, bytes: usize) -> Option<usize> {
+        self.limit.checked_sub(self.bytes().saturating_add(bytes))
+    }
+
     fn check_room(&self) -> Result<(), Full> {
         let fits = self.bytes() <= self.limit && self.slots.count() < u32::MAX as usize / 2;
         fits.then_some(()).ok_or(Full)

@@ -127,7 +127,7 @@ pub fn inspect(
 
     let mut notices = notices(&tally);
     let (verdict, exact) = match &mut graph {
-        Ok(graph) if graph.floor() == 0 => (judge_twice(source, graph, &meta)?, true),
+        Ok(graph) if graph.floor() == 0 => (judge_twice(source, graph, &meta)?.0, true),
         Ok(graph) => judge_from_pages(source, graph, &meta)?,
         Err(Full) => {
             notices.push(NOT_EXAMINED.into());

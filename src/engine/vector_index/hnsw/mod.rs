@@ -13,12 +13,14 @@
 //! | `sink`, `origin` | what a graph was born with |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `entries` | the rows and values it has |
+//! | [`heal`] | mending it in place |
 
 mod anatomy;
 mod check;
 mod dangling;
 mod entries;
 mod graph;
+pub mod heal;
 mod health;
 mod judge;
 pub mod layout;
@@ -55,6 +57,11 @@ fn read_page(
     source.read(&mut std::iter::once(block), &mut |_, bytes| {
         sink(&layout::Page::new(bytes))
     })
+}
+
+/// Links that an element has room for on each layer but the ground, where it is twice as many.
+pub fn links_per_layer(source: &mut dyn PageSource) -> Result<u16, InspectError> {
+    Ok(read_meta(source)?.m)
 }
 
 /// Reads the metapage.

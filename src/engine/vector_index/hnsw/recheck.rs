@@ -32,7 +32,7 @@ pub(crate) fn judge_twice(
     source: &mut dyn PageSource,
     graph: &mut Graph,
     meta: &Meta,
-) -> Result<Verdict, InspectError> {
+) -> Result<(Verdict, Faults), InspectError> {
     let mut entry = meta.entry;
     let (mut verdict, mut faults) = judge(graph, entry, None, &mut Pulse::new(source))?;
     let mut suspicious = verdict.is_suspicious() && !source.is_still();
@@ -59,7 +59,7 @@ pub(crate) fn judge_twice(
         verdict.dangling_edges = dangling_edges(source, graph, meta.m, &faults)?;
     }
     verdict.draw(graph, &faults.missed);
-    Ok(verdict)
+    Ok((verdict, faults))
 }
 
 /// How many links of the counted elements among those whose links seem to, lead nowhere.

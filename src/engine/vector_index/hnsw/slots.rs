@@ -29,6 +29,14 @@ pub(crate) fn pack(tid: Tid) -> u32 {
     }
 }
 
+/// The place that was packed.
+pub(crate) fn unpack(place: u32) -> Tid {
+    Tid {
+        block: block_of(place),
+        offset: (place & ((1 << OFFSET_BITS) - 1)) as u16,
+    }
+}
+
 /// The block of a place.
 pub(crate) fn block_of(place: u32) -> u32 {
     place >> OFFSET_BITS
@@ -137,6 +145,15 @@ impl Slots {
             block: u32::try_from(block).ok()?,
             offset: u16::try_from(offset).ok()?,
         })
+    }
+
+    /// The place of any slot, late ones too.
+    pub(crate) fn place(&self, slot: usize) -> Option<Tid> {
+        if self.base.last().is_some_and(|&end| slot < end as usize) {
+            return self.tid(slot);
+        }
+        let late = self.late.iter().find(|(_, late)| **late as usize == slot);
+        late.map(|(&place, _)| unpack(place))
     }
 
     /// The slots of a block.

@@ -1,0 +1,128 @@
+//! Mending a graph in place: pages of the index that is there are changed, edit by edit, and what
+//! was linked can be unlinked again.
+//!
+//! Owns when that is possible, what it costs and in which steps it goes. A strategy falls back to
+//! a rebuild where this gives no plan.
+
+use super::plan::{Estimate, PlanFacts, RepairPlan, StepKind};
+use crate::model::{IndexInfo, IndexIssue, Issue, UnreachableCause};
+use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::hnsw::heal::{self, Rung};
+use crate::vector_index::hnsw::{HnswFigures, bytes_per_element};
+
+/// What kind of repair it is, in the words of the history.
+pub const REPAIR_TYPE: &str = "in_place";
+
+/// The steps that mend an issue in place; none where it cannot be mended so.
+fn steps(issue: &IndexIssue) -> Option<Vec<StepKind>> {
+    use StepKind::{Baseline, Entry, Link, Prune, Verify};
+    match issue {
+        // What cannot be reached is another issue, if it is one.
+        IndexIssue::DanglingEdges { .. }
+        | IndexIssue::DeadEntryPoint { .. }
+        | IndexIssue::WrongLevel { .. } => Some(vec![Entry, Prune, Verify]),
+        IndexIssue::OrphanNodes { .. }
+        | IndexIssue::PoorConnectivity { .. }
+        | IndexIssue::BornUnreachable {
+            cause: UnreachableCause::TightClusters,
+            ..
+        } => Some(vec![Entry, Prune, Baseline, Link, Verify]),
+        _ => None,
+    }
+}
+
+/// Whether an issue is only ever mended in place: a rebuild would not help, or is not worth it.
+pub fn is_only_way(issue: &IndexIssue) -> bool {
+    matches!(
+        issue,
+        IndexIssue::WrongLevel { .. } | IndexIssue::BornUnreachable { .. }
+    )
+}
+
+/// The plan, if the issue can be mended in place, that was not tried in vain on this file of the
+/// index, its graph fits into memory, and a rebuild would take longer.
+pub fn plan(
+    strategy: &str,
+    issue: &Issue,
+    index: &IndexInfo,
+    facts: &PlanFacts,
+    rebuild: &Estimate,
+) -> Option<RepairPlan> {
+    let Issue::Index(kind) = issue;
+    let steps = steps(kind)?;
+    let figures = facts.figures.as_ref();
+    let memory_bytes = figures.map_or(0, memory);
+    let costs: Vec<f64> = steps
+        .iter()
+        .map(|step| figures.map_or(0.0, |figures| cost(*step, figures, index, facts)))
+        .collect();
+    let estimate = Estimate {
+        duration_ms: costs.iter().sum(),
+        disk_bytes: 0,
+        memory_bytes,
+    };
+    let fits =
+        figures.is_some_and(|figures| !figures.sampled) && memory_bytes <= facts.build_memory;
+    let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
+    // A rebuild is compared with what was there too, which its estimate leaves out.
+    let compared = |step: &StepKind| matches!(step, StepKind::Baseline | StepKind::Verify);
+    let mending = steps.iter().zip(&costs).filter(|(step, _)| !compared(step));
+    let pays = mending.map(|(_, cost)| cost).sum::<f64>() <= rebuild.duration_ms;
+    let helps = is_graph && fits && pays && !facts.in_place_failed;
+    if !helps && !is_only_way(kind) {
+        return None;
+    }
+    Some(RepairPlan {
+        strategy: strategy.into(),
+        repair_type: REPAIR_TYPE.into(),
+        issue: issue.clone(),
+        index: index.clone(),
+        steps,
+        costs_ms: costs,
+        estimate,
+        reversible: true,
+        heavy: false,
+        on_request: matches!(kind, IndexIssue::BornUnreachable { .. }),
+    })
+}
+
+/// Bytes of the graph in memory and of what is planned on it.
+fn memory(figures: &HnswFigures) -> u64 {
+    let element = bytes_per_element(figures.m) + heal::bytes_per_element();
+    figures.live_elements * element as u64
+}
+
+/// Queries that recall is compared on.
+pub const QUERIES: u32 = 800;
+/// Time to search an index once, in milliseconds, and to compare a query with a component of a
+/// row, in nanoseconds, as measured on 100,000 × 128 with m = 16 (see `benches/healing.rs`).
+const SEARCH_MS: f64 = 0.5;
+const EXACT_NS_PER_COMPONENT: f64 = 0.1;
+
+/// What a step is expected to take, in milliseconds.
+fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFacts) -> f64 {
+    let pages = |count: f64| {
+        let bytes = count * PAGE_SIZE as f64;
+        let throttled = match facts.io_limit_mb {
+            0 => 0.0,
+            limit => bytes / (limit as f64 * 1000.0),
+        };
+        throttled.max(count * heal::PAGE_MS)
+    };
+    let read = pages(figures.pages as f64);
+    let queries = f64::from(QUERIES);
+    match step {
+        // The graph is read for the first rung and kept as long as nothing changes it.
+        StepKind::Entry => read + heal::cost_ms(Rung::Entry, figures),
+        StepKind::Prune => heal::cost_ms(Rung::Prune, figures),
+        StepKind::Link => heal::cost_ms(Rung::Link, figures),
+        StepKind::Baseline => {
+            let rows = index.live_rows.max(figures.heap_tids) as f64;
+            let components = rows * f64::from(figures.dimensions) * queries;
+            let table = rows * (f64::from(figures.dimensions) * 4.0 + 32.0) / PAGE_SIZE as f64;
+            pages(table) + components * EXACT_NS_PER_COMPONENT * 1e-6 + queries * SEARCH_MS
+        }
+        StepKind::Verify => read + queries * SEARCH_MS,
+        _ => 0.0,
+    }
+}

@@ -1,0 +1,377 @@
+//! The third rung: what no search can reach, or find, gets links to it.
+//!
+//! For each such element a search for its own value tells the reached elements near it. One of
+//! them gets a link to it: into a free slot, else in place of a link whose other end is reached
+//! without it, has links enough, and is nearer to another that stays (Malkov and Yashunin's
+//! criterion for a link that need not be kept). Elements without links of their own get some.
+//! No link of the tree is cut (see `draft`). Cost: a search in memory for each element, the page
+//! of each value, one page written for each link.
+
+use std::collections::HashSet;
+
+use super::PAGE_MS;
+use super::draft::Draft;
+use super::edit::{Edit, Judged};
+use super::owners::Owners;
+use super::search::{Near, Search};
+use super::seen::Seen;
+use super::sources::sources_first;
+use super::survey::Survey;
+use super::values::Values;
+use crate::recall::exact::distance::Operand;
+use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::hnsw::slots::pack;
+use crate::vector_index::page::Tid;
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::{HeapTid, PageSource, ReadError};
+
+/// How wide the searches are: what they find, pgvector finds at its default `hnsw.ef_search`.
+pub(super) const WIDTH: usize = 40;
+/// Elements near an orphan that may get the link. Among them those on pages that are written to
+/// anyway go first: a page costs the log 8 kB when it is first written to after a checkpoint.
+const NEAR: usize = 12;
+/// Links to an element below which none of them is replaced by another.
+const MIN_IN_DEGREE: u8 = 3;
+/// Share of the elements up to which one link to each orphan is enough: no more of the neighbours
+/// of others is at stake. Of the searches for others a share of e^(−(n − 1) / 5) misses an orphan
+/// that n elements link to, as measured on 100,000 × 128 with m = 16 and `hnsw.ef_search` = 40.
+const FEW: f64 = 0.003;
+const LINKS_TO_FIND: f64 = 5.0;
+/// Times that the orphans are gone through.
+const MAX_TRIES: usize = 3;
+/// Rows of orphans kept to search for them afterwards.
+const PATIENTS: usize = 256;
+/// Searches after which the source may end it.
+const PULSE: usize = 64;
+
+/// Time of a search in memory and of planning a link, and of making an edit, in milliseconds, as
+/// measured on 100,000 × 128 with m = 16.
+const SEARCH_MS: f64 = 0.15;
+pub(super) const WRITE_MS: f64 = 0.05;
+
+/// What it is expected to take, in milliseconds: each orphan is searched for twice, and the pages of
+/// what searches come to are read once.
+pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
+    let orphans = figures.orphans_with_rows as f64;
+    let pages = (figures.pages as f64).min(orphans * MET_BY_A_SEARCH);
+    pages * PAGE_MS + orphans * (2.0 * SEARCH_MS + WRITE_MS)
+}
+
+/// Pages that a search comes to, about as many as elements.
+const MET_BY_A_SEARCH: f64 = 600.0;
+
+/// What is to be done, and for whom.
+#[derive(Debug, Default)]
+pub(super) struct Linked {
+    pub(super) edits: Vec<Edit>,
+    /// Elements that nothing could be given a link to.
+    pub(super) left: u64,
+    /// Rows of some of the elements that no search could reach.
+    pub(super) patients: Vec<HeapTid>,
+    /// Whether there is more to be done.
+    pub(super) more: bool,
+}
+
+/// Bytes it takes for so many slots, what is planned aside.
+pub(super) fn bytes_for(slots: usize) -> usize {
+    Draft::bytes_for(slots) + Values::bytes_for(slots) + Search::bytes_for(slots)
+}
+
+/// Links every orphan, with `most` links or so at most.
+pub(super) fn plan(
+    survey: &Survey,
+    shape: &IndexShape,
+    source: &mut dyn PageSource,
+    most: usize,
+) -> Result<Linked, ReadError> {
+    let orphans: Vec<usize> = survey.orphans().collect();
+    if orphans.is_empty() || survey.entry().is_none() {
+        return Ok(Linked {
+            left: orphans.len() as u64,
+            ..Linked::default()
+        });
+    }
+    let slots = survey.graph.slots.count();
+    let mut linker = Linker {
+        draft: Draft::new(survey, source)?,
+        values: Values::new(shape, slots, survey.room),
+        search: Search::new(slots),
+        source,
+        owners: Owners::default(),
+        most,
+        enough: enough(
+            orphans.len(),
+            survey.graph.live.iter().count(),
+            survey.meta.m,
+        ),
+    };
+    let mut patients = Vec::new();
+    let every = orphans.len().div_ceil(PATIENTS);
+    for &orphan in orphans.iter().step_by(every) {
+        if let Some(at) = survey.graph.slots.place(orphan) {
+            let seen = Seen::at(linker.source, at, survey.meta.m)?;
+            patients.extend(seen.and_then(|seen| seen.row));
+        }
+    }
+    if orphans.len() as f64 * MET_BY_A_SEARCH > f64::from(linker.source.block_count()?) {
+        let live = survey.graph.live.iter().count();
+        let dimensions = survey.meta.dimensions as usize;
+        linker
+            .values
+            .fetch_all(linker.source, &survey.graph, live, dimensions)?;
+    }
+    let order = sources_first(&linker.draft, &orphans);
+    // What was linked early may be found by another way after what was linked late.
+    for nth in 0..MAX_TRIES {
+        let mut given = 0;
+        for (at, &orphan) in order.iter().enumerate() {
+            if at % PULSE == 0 {
+                linker.source.block_count()?;
+            }
+            if linker.owners.count >= linker.most {
+                break;
+            }
+            given += usize::from(linker.give_links(orphan, nth > 0)?);
+        }
+        if given == 0 && nth > 0 {
+            break;
+        }
+    }
+    let is_left = |orphan: &&usize| !linker.draft.is_reached(**orphan);
+    let left = orphans.iter().filter(is_left).count() as u64;
+    // The tree says so; followed anew the links must say the same.
+    if !linker.draft.keeps_its_reach(linker.source)? {
+        return Ok(Linked {
+            left: orphans.len() as u64,
+            ..Linked::default()
+        });
+    }
+    Ok(Linked {
+        more: linker.owners.count >= most,
+        edits: linker.owners.into_edits(),
+        left,
+        patients,
+    })
+}
+
+/// Links that each of so many orphans needs for others to find it: three eighths of those that there
+/// is room for at most.
+fn enough(orphans: usize, live: usize, m: u16) -> u16 {
+    let share = orphans as f64 / live.max(1) as f64;
+    let links = 1.0 + LINKS_TO_FIND * (share / FEW).ln();
+    links.clamp(1.0, f64::from(m) * 0.75) as u16
+}
+
+struct Linker<'a> {
+    draft: Draft<'a>,
+    values: Values,
+    search: Search,
+    source: &'a mut dyn PageSource,
+    owners: Owners,
+    most: usize,
+    /// Links that each orphan shall have to it.
+    enough: u16,
+}
+
+impl Linker<'_> {
+    /// Sees to it that a search for an element's own value finds it; if it does, and `more` are
+    /// wanted, that others find it as well. Tells whether it was not found.
+    fn give_links(&mut self, orphan: usize, more: bool) -> Result<bool, ReadError> {
+        let graph = &self.draft.survey.graph;
+        self.values.fetch(self.source, graph, &[orphan])?;
+        let Some(value) = self.values.get(orphan).cloned() else {
+            return Ok(false);
+        };
+        let near =
+            self.search
+                .nearest(&self.draft, &mut self.values, self.source, &value, WIDTH)?;
+        if near.iter().any(|near| near.slot == orphan) {
+            if more {
+                self.strengthen(orphan, &near)?;
+            }
+            return Ok(false);
+        }
+        self.values.fetch(self.source, graph, &[orphan])?;
+        let own = self.values.rank(&value, orphan);
+        let all_as_near = near.len() >= WIDTH && near.iter().all(|near| near.rank <= own);
+        if all_as_near && self.draft.is_reached(orphan) {
+            return Ok(false);
+        }
+        let near: Vec<Near> = near
+            .into_iter()
+            .filter(|near| near.slot != orphan && graph.rows.contains(near.slot))
+            .collect();
+        self.fill(orphan, &near)?;
+        self.link(orphan, &near)
+    }
+
+    /// The links on the ground layer that an element has or will have, if they can be changed.
+    fn links(&mut self, slot: usize) -> Option<&[Tid]> {
+        self.owners.links(self.draft.survey, &self.values, slot)
+    }
+
+    /// Gives an element that has fewer than half of its links on the ground layer some more.
+    fn fill(&mut self, orphan: usize, near: &[Near]) -> Result<(), ReadError> {
+        let survey = self.draft.survey;
+        let m = usize::from(survey.meta.m);
+        self.values.fetch(self.source, &survey.graph, &[orphan])?;
+        let Some(links) = self.links(orphan) else {
+            return Ok(());
+        };
+        let missing = m.saturating_sub(links.len());
+        if missing == 0 {
+            return Ok(());
+        }
+        let linked: HashSet<u32> = links.iter().copied().map(pack).collect();
+        let chosen = self.diverse(near, missing, &linked)?;
+        let to: Vec<_> = chosen
+            .into_iter()
+            .filter_map(|slot| survey.judged(slot))
+            .collect();
+        match to.is_empty() {
+            true => Ok(()),
+            false => self.append(orphan, &to),
+        }
+    }
+
+    /// Of the elements near another, at most `most` that are nearer to it than to each other, and
+    /// then the nearest of the rest.
+    fn diverse(
+        &mut self,
+        near: &[Near],
+        most: usize,
+        linked: &HashSet<u32>,
+    ) -> Result<Vec<usize>, ReadError> {
+        let graph = &self.draft.survey.graph;
+        let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
+        self.values.fetch(self.source, graph, &slots)?;
+        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+        for candidate in near {
+            let place = graph.slots.place(candidate.slot);
+            if place.is_none_or(|place| linked.contains(&pack(place))) {
+                continue;
+            }
+            let Some(value) = self.values.get(candidate.slot) else {
+                continue;
+            };
+            let apart = |other: &usize| self.values.rank(value, *other) > candidate.rank;
+            match chosen.len() < most && chosen.iter().all(apart) {
+                true => chosen.push(candidate.slot),
+                false => rest.push(candidate.slot),
+            }
+        }
+        chosen.extend(rest);
+        chosen.truncate(most);
+        Ok(chosen)
+    }
+
+    /// Has elements near an orphan link to it as well, those with free slots, until enough do.
+    fn strengthen(&mut self, orphan: usize, near: &[Near]) -> Result<(), ReadError> {
+        let survey = self.draft.survey;
+        let Some(to) = survey.judged(orphan) else {
+            return Ok(());
+        };
+        for &Near { slot, .. } in near {
+            if u16::from(self.draft.in_degree(orphan)) >= self.enough {
+                break;
+            }
+            if slot != orphan && survey.graph.rows.contains(slot) {
+                self.put_into_free_slot(slot, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_written(&self, slot: usize) -> bool {
+        let place = self.draft.survey.graph.slots.place(slot);
+        place.is_some_and(|place| self.owners.writes_to(place.block))
+    }
+
+    /// Has an element with a free slot link to another; tells whether it does now.
+    fn put_into_free_slot(&mut self, slot: usize, to: Judged) -> Result<bool, ReadError> {
+        let room = 2 * usize::from(self.draft.survey.meta.m);
+        let links = self.links(slot);
+        let may = links.is_some_and(|links| links.len() < room && !links.contains(&to.at));
+        if may {
+            self.append(slot, &[to])?;
+        }
+        Ok(may)
+    }
+
+    /// Has one of the elements near an orphan link to it: the nearest on a page that is written to
+    /// anyway, else the nearest; from farther away only if none of these can.
+    fn link(&mut self, orphan: usize, near: &[Near]) -> Result<bool, ReadError> {
+        let Some(to) = self.draft.survey.judged(orphan) else {
+            return Ok(false);
+        };
+        let (nearest, rest) = near.split_at(near.len().min(NEAR));
+        let mut order: Vec<usize> = nearest.iter().map(|near| near.slot).collect();
+        order.sort_by_key(|&slot| !self.is_written(slot));
+        order.extend(rest.iter().map(|near| near.slot));
+        for owner in order {
+            if self.put_into_free_slot(owner, to)? || self.put_for_another(owner, to)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Has an element link to another in the place of a link that it can spare; tells whether it
+    /// does now.
+    fn put_for_another(&mut self, owner: usize, to: Judged) -> Result<bool, ReadError> {
+        let links = self.links(owner).map(<[Tid]>::to_vec);
+        let Some(links) = links.filter(|links| !links.contains(&to.at)) else {
+            return Ok(false);
+        };
+        let Some((nth, was)) = self.spare(owner, &links)? else {
+            return Ok(false);
+        };
+        let links = self.owners.replace(owner, nth, was, to);
+        self.draft.set_links(owner, links, self.source)?;
+        Ok(true)
+    }
+
+    /// The farthest link of an element that it need not keep, if there is one.
+    fn spare(&mut self, owner: usize, links: &[Tid]) -> Result<Option<(usize, Judged)>, ReadError> {
+        let survey = self.draft.survey;
+        let graph = &survey.graph;
+        let slots: Vec<Option<usize>> = links.iter().map(|link| graph.find(*link)).collect();
+        let mut wanted: Vec<usize> = slots.iter().flatten().copied().collect();
+        wanted.push(owner);
+        self.values.fetch(self.source, graph, &wanted)?;
+        let Some(value) = self.values.get(owner) else {
+            return Ok(None);
+        };
+        let enough = MIN_IN_DEGREE.max((survey.meta.m / 4) as u8);
+        let mut spare: Vec<(f64, usize, usize)> = (0..)
+            .zip(&slots)
+            .filter_map(|(nth, slot)| Some((nth, (*slot)?)))
+            .filter(|&(nth, _)| self.owners.is_old(owner, nth))
+            .filter(|&(_, slot)| !self.draft.is_branch(owner, slot))
+            .filter(|&(_, slot)| self.draft.in_degree(slot) >= enough)
+            .map(|(nth, slot)| (self.values.rank(value, slot), nth, slot))
+            .collect();
+        spare.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let is_occluded = |&(rank, nth, slot): &(f64, usize, usize)| {
+            let Some(other) = self.values.get(slot) else {
+                return true;
+            };
+            let by = |(at, by): (usize, &Option<usize>)| {
+                at != nth && by.is_some_and(|by| self.rank(other, by) <= rank)
+            };
+            slots.iter().enumerate().any(by)
+        };
+        let found = spare.into_iter().find(is_occluded);
+        Ok(found.and_then(|(_, nth, slot)| Some((nth, survey.judged(slot)?))))
+    }
+
+    fn rank(&self, from: &Operand, slot: usize) -> f64 {
+        self.values.rank(from, slot)
+    }
+
+    /// Plans more links of an element on the ground layer.
+    fn append(&mut self, slot: usize, to: &[Judged]) -> Result<(), ReadError> {
+        let links = self.owners.append(slot, to);
+        self.draft.set_links(slot, links, self.source)
+    }
+}

@@ -1,0 +1,132 @@
+//! pgvector's search on a graph in memory: down the layers one element wide, on the ground as
+//! wide as asked for (Malkov and Yashunin, 2018, algorithms 2 and 5).
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use super::draft::Draft;
+use super::values::Values;
+use crate::recall::exact::distance::Operand;
+use crate::vector_index::{PageSource, ReadError};
+
+/// An element that a search came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Near {
+    pub(super) rank: f64,
+    pub(super) slot: usize,
+}
+
+impl Eq for Near {}
+
+impl PartialOrd for Near {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Near {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_rank = self.rank.total_cmp(&other.rank);
+        by_rank.then(self.slot.cmp(&other.slot))
+    }
+}
+
+/// Searches one after another.
+pub(super) struct Search {
+    /// In which search each slot was met last.
+    met: Vec<u32>,
+    nth: u32,
+}
+
+impl Search {
+    /// Bytes it takes for so many slots.
+    pub(super) fn bytes_for(slots: usize) -> usize {
+        slots * size_of::<u32>()
+    }
+
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            met: vec![0; slots],
+            nth: 0,
+        }
+    }
+
+    /// The `width` nearest elements that a search for a value finds, nearest first; each of
+    /// them was looked at for its links.
+    pub(super) fn nearest(
+        &mut self,
+        draft: &Draft<'_>,
+        values: &mut Values,
+        source: &mut dyn PageSource,
+        query: &Operand,
+        width: usize,
+    ) -> Result<Vec<Near>, ReadError> {
+        let graph = &draft.survey.graph;
+        let Some(entry) = draft.survey.entry() else {
+            return Ok(Vec::new());
+        };
+        values.fetch(source, graph, &[entry])?;
+        let mut found = vec![Near {
+            rank: values.rank(query, entry),
+            slot: entry,
+        }];
+        for layer in (0..=graph.level(entry)).rev() {
+            let width = if layer == 0 { width } else { 1 };
+            found = self.on_layer(draft, values, source, query, found, layer, width)?;
+        }
+        Ok(found)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a search is of all of them")]
+    fn on_layer(
+        &mut self,
+        draft: &Draft<'_>,
+        values: &mut Values,
+        source: &mut dyn PageSource,
+        query: &Operand,
+        starts: Vec<Near>,
+        layer: u8,
+        width: usize,
+    ) -> Result<Vec<Near>, ReadError> {
+        if self.nth == u32::MAX {
+            self.met.fill(0);
+            self.nth = 0;
+        }
+        self.nth += 1;
+        let nth = self.nth;
+        let mut agenda = BinaryHeap::new();
+        let mut best = BinaryHeap::new();
+        for start in starts {
+            self.met[start.slot] = nth;
+            agenda.push(Reverse(start));
+            best.push(start);
+        }
+        while let Some(Reverse(next)) = agenda.pop() {
+            let is_full = best.len() >= width;
+            if is_full && best.peek().is_some_and(|worst| next.rank > worst.rank) {
+                break;
+            }
+            let mut targets = draft.targets(next.slot, layer);
+            targets.retain(|&target| std::mem::replace(&mut self.met[target], nth) != nth);
+            values.fetch(source, &draft.survey.graph, &targets)?;
+            for slot in targets {
+                let near = Near {
+                    rank: values.rank(query, slot),
+                    slot,
+                };
+                let is_full = best.len() >= width;
+                if !near.rank.is_finite()
+                    || is_full && best.peek().is_some_and(|worst| near.rank >= worst.rank)
+                {
+                    continue;
+                }
+                agenda.push(Reverse(near));
+                best.push(near);
+                if best.len() > width {
+                    best.pop();
+                }
+            }
+        }
+        Ok(best.into_sorted_vec())
+    }
+}

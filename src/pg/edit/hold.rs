@@ -1,0 +1,64 @@
+//! The lock on a table under which pages of one of its indexes may be changed.
+
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use ruvector_dag_healing_engine::model::IndexInfo;
+use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::PageSource;
+
+use crate::pg::pages::OpenIndex;
+use crate::pg::xact::{Snapshot, transaction};
+use crate::pg::{catalog, lifecycle, locks};
+
+/// `ShareUpdateExclusiveLock` on a table: no vacuum runs, nobody alters it, and everybody reads
+/// and writes. One transaction without a snapshot, at whose end it goes.
+pub struct Hold {
+    index: OpenIndex,
+    since: Instant,
+}
+
+impl Hold {
+    /// Runs `work` under the lock if it can be had within `limit` and the index is still the file
+    /// described, valid, and kept up by writes.
+    pub fn with<T>(
+        index: &IndexInfo,
+        limit: Duration,
+        work: impl FnOnce(&mut Self) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        if lifecycle::in_recovery() {
+            return Err(PortError::Failed(
+                "a standby's pages are not its own".into(),
+            ));
+        }
+        let gone = || PortError::Gone(index.index_name.clone());
+        transaction(Snapshot::None, || {
+            let (table, oid) = (index.table_oid.into(), index.index_oid);
+            locks::lock_within(table, pg_sys::ShareUpdateExclusiveLock, limit)?;
+            let since = Instant::now();
+            if catalog::table_of(oid) != Some(index.table_oid) {
+                return Err(gone());
+            }
+            locks::lock_within(oid.into(), pg_sys::RowExclusiveLock, limit)?;
+            let open = OpenIndex::open(oid, true).ok_or_else(gone)?;
+            if open.relfilenode() != index.relfilenode || !open.is_kept_up() {
+                return Err(gone());
+            }
+            work(&mut Self { index: open, since })
+        })
+    }
+
+    /// For how long the lock has been held.
+    pub fn held(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// The pages of the index.
+    pub fn pages(&mut self) -> &mut dyn PageSource {
+        &mut self.index
+    }
+
+    pub(super) fn index(&self) -> &OpenIndex {
+        &self.index
+    }
+}

@@ -1,0 +1,35 @@
+//! One page changed: compared and written under its exclusive lock, and logged.
+
+use pgrx::pg_sys;
+use ruvector_dag_healing_engine::vector_index::PAGE_SIZE;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
+
+use super::hold::Hold;
+use super::update_lock::UpdateLock;
+
+/// Makes an edit, and tells so, if the page is as it was judged.
+pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edit: &Edit) -> bool {
+    let index = hold.index();
+    if edit.block() >= index.blocks() {
+        return false;
+    }
+    // SAFETY: the relation is open and has the block. The copy that is changed is a whole page;
+    // the record is made of how it differs, and the page is written with it or not at all. Nothing
+    // in between looks anything up or waits. An error aborts the transaction, which lets go of the
+    // buffer.
+    unsafe {
+        let relation = index.relation();
+        let buffer = pg_sys::ReadBuffer(relation, edit.block());
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+        let record = pg_sys::GenericXLogStart(relation);
+        let page = pg_sys::GenericXLogRegisterBuffer(record, buffer, 0);
+        let made = edit.apply(m, &mut *page.cast::<[u8; PAGE_SIZE]>());
+        if made {
+            pg_sys::GenericXLogFinish(record);
+        } else {
+            pg_sys::GenericXLogAbort(record);
+        }
+        pg_sys::UnlockReleaseBuffer(buffer);
+        made
+    }
+}

@@ -1,0 +1,258 @@
+//! The steps of a repair in place, taken on a real index: what is to be changed is written down,
+//! then changed, batch by batch.
+
+use std::time::{Duration, Instant};
+
+use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
+use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
+use ruvector_dag_healing_engine::repair::in_place::QUERIES;
+use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, SELF_QUERY_EF, Survey};
+use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
+use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
+use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
+use ruvector_dag_healing_engine::verification::comparison::NEIGHBORS;
+use ruvector_dag_healing_engine::verification::probe::SelfQuery;
+use serde::Serialize;
+
+use super::baseline::Baseline;
+use super::edit::{self, BATCH};
+use super::measuring::{Sparing, Target, Wanted};
+use super::pages::BackgroundPages;
+use super::probe::{self, Side};
+use super::throttle::Throttle;
+use super::xact::{Snapshot, transaction};
+use super::{edit_log, guc, history, lifecycle, world};
+
+/// Rounds of a rung: what was lost to somebody else's writes is judged again in the next.
+const ROUNDS: u32 = 4;
+/// How long a table may be in use by others before the repair is given up for now.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pages looked at for an edit, about.
+const PAGES_OF_AN_EDIT: u64 = 3;
+
+/// What was done, for the history.
+#[derive(Debug, Default, Serialize)]
+struct Tally {
+    rounds: u32,
+    planned: usize,
+    made: usize,
+    lost: usize,
+    /// Elements with rows that no search could reach, and those nothing could be done for.
+    orphans: u64,
+    left: u64,
+    survey_ms: f64,
+    plan_ms: f64,
+    write_ms: f64,
+}
+
+/// An index being mended in place.
+#[derive(Default)]
+pub struct Mending {
+    /// The graph as it is, as long as nothing was changed since.
+    survey: Option<Survey>,
+    baseline: Option<Baseline>,
+    patients: Vec<HeapTid>,
+    /// Batches written down so far.
+    batches: i32,
+}
+
+/// Whom to ask whether to give up: cancellation arrives by itself.
+const NEVER: &dyn Fn() -> bool = &|| false;
+
+fn ms(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e4).round() / 10.0
+}
+
+fn shape(index: &IndexInfo) -> Result<IndexShape, PortError> {
+    let shape = index.shape.clone();
+    shape.ok_or_else(|| PortError::Failed("how the index compares is not known".into()))
+}
+
+/// How measurements spare everybody else.
+fn sparing() -> Sparing<'static> {
+    Sparing {
+        limit_mb: guc::config().io_limit_mb,
+        stop: NEVER,
+    }
+}
+
+impl Mending {
+    /// Plans a rung and makes its edits, and again where some were lost.
+    pub fn climb(&mut self, id: RepairId, index: &IndexInfo, rung: Rung) -> Result<(), PortError> {
+        let shape = shape(index)?;
+        let mut tally = Tally::default();
+        loop {
+            let survey = self.survey(index, &mut tally.survey_ms)?;
+            let started = Instant::now();
+            let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+            let treatment = survey.plan(rung, &shape, &mut pages)?;
+            tally.plan_ms += ms(started);
+            if tally.rounds == 0 {
+                tally.orphans = treatment.orphans;
+            }
+            if self.patients.is_empty() {
+                self.patients.clone_from(&treatment.patients);
+            }
+            tally.left = treatment.left;
+            if treatment.edits.is_empty() {
+                self.survey = Some(survey);
+                break;
+            }
+            tally.rounds += 1;
+            tally.planned += treatment.edits.len();
+            let started = Instant::now();
+            let lost = self.make(id, index, survey.meta().m, &treatment.edits)?;
+            tally.write_ms += ms(started);
+            tally.lost += lost;
+            tally.made += treatment.edits.len() - lost;
+            if (lost == 0 && !treatment.more) || tally.rounds == ROUNDS {
+                break;
+            }
+        }
+        let tally = serde_json::json!(tally);
+        transaction(Snapshot::Active, || {
+            history::note(id, step_name(rung), &tally)
+        })
+    }
+
+    /// The graph as it is: the one kept, or read now.
+    fn survey(&mut self, index: &IndexInfo, took_ms: &mut f64) -> Result<Survey, PortError> {
+        if let Some(survey) = self.survey.take() {
+            return Ok(survey);
+        }
+        let started = Instant::now();
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+        let survey = Survey::take(&mut pages, guc::maintenance_work_mem());
+        *took_ms += ms(started);
+        match survey {
+            Ok(Some(survey)) => Ok(survey),
+            Ok(None) => Err(PortError::Failed(
+                "the graph does not fit into maintenance_work_mem".into(),
+            )),
+            Err(error) => Err(unread(error)),
+        }
+    }
+
+    /// Makes edits in batches, each written down before; tells how many were lost.
+    fn make(
+        &mut self,
+        id: RepairId,
+        index: &IndexInfo,
+        m: u16,
+        edits: &[Edit],
+    ) -> Result<usize, PortError> {
+        let mut throttle = Throttle::new(guc::config().io_limit_mb);
+        let (mut done, mut lost) = (0, 0);
+        while done < edits.len() {
+            let batch = &edits[done..edits.len().min(done + BATCH)];
+            self.batches += 1;
+            transaction(Snapshot::Active, || {
+                edit_log::intend(id, self.batches, batch, done, edits.len())
+            })?;
+            let made = patiently(index, m, batch)?;
+            transaction(Snapshot::Active, || {
+                edit_log::settle_batch(id, self.batches, made.done, &made.lost)
+            })?;
+            throttle.read(made.done as u64 * PAGES_OF_AN_EDIT, NEVER)?;
+            done += made.done;
+            lost += made.lost.len();
+        }
+        Ok(lost)
+    }
+
+    /// Has the index answer fresh queries, if there is anything to be linked.
+    pub fn take_baseline(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+        let survey = self.survey(index, &mut 0.0)?;
+        let orphans = survey.orphan_count();
+        self.survey = Some(survey);
+        if orphans == 0 {
+            return Ok(());
+        }
+        let sparing = sparing();
+        let wanted = Wanted {
+            // Captured queries are too few to tell half a point.
+            rows_only: true,
+            ..Wanted::in_background(QUERIES, NEIGHBORS, sparing.limit_mb, id as u64)
+        };
+        let taken = Baseline::take(&Target::of(index)?, &wanted, &sparing);
+        self.baseline = match taken {
+            Ok(baseline) => baseline,
+            // A damaged index may raise an error when it is searched: then it answers nothing.
+            Err(PortError::Failed(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// Has the index answer the queries of the baseline again.
+    pub fn ask_again(&mut self, index: &IndexInfo) -> Result<Option<AskedTwice>, PortError> {
+        match self.baseline.take() {
+            Some(baseline) => baseline.again(&Target::of(index)?, &sparing()),
+            None => Ok(None),
+        }
+    }
+
+    /// Searches for rows that no search could reach before.
+    pub fn ask_for_patients(&self, index: &IndexInfo) -> Result<Option<SelfQuery>, PortError> {
+        if self.patients.is_empty() {
+            return Ok(None);
+        }
+        let probes = transaction(Snapshot::Active, || {
+            let side = Side {
+                index: index.index_oid,
+                setting: Some(("hnsw.ef_search", SELF_QUERY_EF as u32)),
+            };
+            let k = NEIGHBORS as usize;
+            probe::compare(index.table_oid, None, side, &self.patients, k)
+        })?;
+        Ok(Some(SelfQuery::of(&probes, NEIGHBORS)))
+    }
+}
+
+/// Takes back what a repair changed in place, as far as it still is as it was made.
+pub fn take_back(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    let edits = transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
+    let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+    let m = links_per_layer(&mut pages).map_err(unread)?;
+    let (mut done, mut lost) = (0, 0);
+    while done < edits.len() {
+        let batch = &edits[done..edits.len().min(done + BATCH)];
+        let made = patiently(index, m, batch)?;
+        done += made.done;
+        lost += made.lost.len();
+    }
+    let undone = serde_json::json!({"edits": edits.len(), "no_longer_as_made": lost});
+    transaction(Snapshot::Active, || {
+        history::note(id, "taken_back", &undone)?;
+        edit_log::forget_edits(id)
+    })
+}
+
+/// Makes a batch as soon as the table is free, if that is soon enough.
+fn patiently(index: &IndexInfo, m: u16, edits: &[Edit]) -> Result<edit::Batch, PortError> {
+    let started = Instant::now();
+    loop {
+        match edit::make(index, m, edits, world::lock_timeout()) {
+            Err(PortError::Busy(_)) if started.elapsed() < PATIENCE => {
+                lifecycle::wait(Duration::from_millis(100));
+            }
+            made => return made,
+        }
+    }
+}
+
+fn unread(error: InspectError) -> PortError {
+    match error {
+        InspectError::Read(error) => error.into(),
+        InspectError::NotSuch { reason } => PortError::Failed(reason),
+    }
+}
+
+fn step_name(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Entry => "entry",
+        Rung::Prune => "prune",
+        Rung::Link => "link",
+    }
+}

@@ -1,0 +1,233 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Rung};
+
+use super::super::model::{El, Index, Link};
+use super::super::reference::reached;
+use super::{cut_off, grown, illegal_links, make, mend, orphans, plan, points, read_back};
+
+const NONE: [usize; 0] = [];
+
+/// A graph with orphans: `every` so many elements, the entry point aside.
+fn with_orphans(count: usize, every: usize) -> Index {
+    let mut index = grown(&points(count, 4, 7), 6);
+    let which: HashSet<usize> = (1..count).step_by(every).collect();
+    cut_off(&mut index, &which);
+    index
+}
+
+fn mended(index: &Index) -> Index {
+    let built = index.build();
+    let mut pages = built.pages.clone();
+    assert_eq!(mend(&mut pages, index.m), 0);
+    read_back(index, &built, &pages)
+}
+
+#[test]
+fn a_sound_graph_is_left_alone() {
+    let pages = grown(&points(300, 4, 1), 6).build().pages;
+    for rung in [Rung::Entry, Rung::Prune] {
+        assert_eq!(plan(&pages, rung).edits, [], "{rung:?}");
+    }
+    let index = grown(&points(300, 4, 1), 6);
+    if orphans(&index).is_empty() {
+        assert_eq!(plan(&pages, Rung::Link).edits, []);
+    }
+}
+
+#[test]
+fn orphans_are_reached_again_and_nothing_else_is_lost() {
+    for every in [100, 20, 4] {
+        let index = with_orphans(400, every);
+        assert!(!orphans(&index).is_empty());
+        let after = mended(&index);
+        assert_eq!(orphans(&after), NONE, "one in {every}");
+        assert_eq!(illegal_links(&after), []);
+    }
+}
+
+#[test]
+fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
+    let mut index = with_orphans(400, 20);
+    let lost: HashSet<usize> = orphans(&index).into_iter().collect();
+    // Every layer is filled up with the nearest that are not orphans.
+    let room = 2 * usize::from(index.m);
+    for i in 0..index.elements.len() {
+        let mut n = i;
+        while index.elements[i].layers[0].len() < room {
+            n = (n + 7) % index.elements.len();
+            let link = Link::To(n);
+            if n != i && !lost.contains(&n) && !index.elements[i].layers[0].contains(&link) {
+                index.elements[i].layers[0].push(link);
+            }
+        }
+    }
+    let treatment = plan(&index.build().pages, Rung::Link);
+    let replaces = |edit: &Edit| {
+        matches!(
+            edit,
+            Edit::Links {
+                change: Change::Replace { .. },
+                ..
+            }
+        )
+    };
+    assert!(treatment.edits.iter().any(replaces));
+    assert_eq!(orphans(&mended(&index)), NONE);
+}
+
+#[test]
+fn an_island_needs_few_links() {
+    // Two graphs that know nothing of each other, far apart.
+    let mut far = points(600, 4, 3);
+    for point in &mut far[300..] {
+        point.iter_mut().for_each(|x| *x += 10.0);
+    }
+    let mut index = grown(&far[..300], 6);
+    let island = grown(&far[300..], 6);
+    for mut el in island.elements {
+        for link in el.layers.iter_mut().flatten() {
+            if let Link::To(to) = link {
+                *to += 300;
+            }
+        }
+        index.elements.push(el);
+    }
+    assert!(orphans(&index).len() >= 300);
+    let treatment = plan(&index.build().pages, Rung::Link);
+    let edits = treatment.edits.len();
+    assert!(edits < 60, "{edits} edits");
+    assert_eq!(orphans(&mended(&index)), NONE);
+}
+
+#[test]
+fn an_orphan_without_links_of_its_own_gets_some() {
+    let mut index = with_orphans(300, 30);
+    let lost = orphans(&index);
+    for &i in &lost {
+        index.elements[i].layers[0].clear();
+    }
+    let after = mended(&index);
+    for i in lost {
+        let links = &after.elements[i].layers[0];
+        let count = links.iter().filter(|link| **link != Link::Hole).count();
+        assert!(count >= usize::from(index.m), "{i} has {count} links");
+    }
+}
+
+#[test]
+fn elements_without_rows_are_neither_linked_nor_linked_from() {
+    let mut index = with_orphans(300, 10);
+    for i in (0..300).step_by(7) {
+        index.elements[i].rows.clear();
+    }
+    let treatment = plan(&index.build().pages, Rung::Link);
+    let built = index.build();
+    let ghost = |place| {
+        let number = built.places.iter().position(|at| *at == place);
+        index.elements[number.expect("an element")].rows.is_empty()
+    };
+    for edit in &treatment.edits {
+        let Edit::Links { of, change, .. } = edit else {
+            panic!("{edit:?}");
+        };
+        assert!(!ghost((of.at.block, of.at.offset)));
+        if let Change::Append { to, .. } = change {
+            assert!(to.iter().all(|to| !ghost((to.at.block, to.at.offset))));
+        }
+    }
+    assert_eq!(orphans(&mended(&index)), NONE);
+}
+
+#[test]
+fn what_must_not_be_linked_to_is_taken_out() {
+    let mut index = grown(&points(200, 4, 9), 6);
+    index.elements.push(El::ground(500, &[]).deleted());
+    let (gone, m) = (200, usize::from(index.m));
+    let links = |index: &mut Index, i: usize| index.elements[i].layers[0].clone();
+    let mut set = |i: usize, change: &dyn Fn(&mut Vec<Link>)| {
+        let mut now = links(&mut index, i);
+        change(&mut now);
+        now.truncate(2 * m);
+        index.elements[i].layers[0] = now;
+    };
+    set(10, &|links| links[0] = Link::To(gone));
+    set(11, &|links| links[0] = Link::To(11));
+    set(12, &|links| links[1] = links[0]);
+    set(13, &|links| links[0] = Link::At((9_000, 1)));
+    set(14, &|links| links[0] = Link::At((1, 2)));
+    set(15, &|links| links.insert(1, Link::Hole));
+    index.elements[0].layers[1][0] = Link::To(17);
+    assert!(illegal_links(&index).len() >= 7);
+    let before = reached(&index).0;
+    let after = mended(&index);
+    assert_eq!(illegal_links(&after), []);
+    assert!(reached(&after).0.is_superset(&before));
+}
+
+#[test]
+fn searches_start_at_a_live_element_of_the_highest_layer() {
+    for entry in [
+        None,
+        Some(Link::To(200)),
+        Some(Link::At((9_000, 1))),
+        Some(Link::To(3)),
+    ] {
+        let mut index = grown(&points(200, 4, 5), 6);
+        index.elements.push(El::ground(500, &[]).deleted());
+        index.entry = entry;
+        let after = mended(&index);
+        let Some(Link::To(now)) = after.entry else {
+            panic!("{entry:?}: {:?}", after.entry);
+        };
+        assert_eq!(after.elements[now].level, 2, "{entry:?}");
+        assert_eq!(orphans(&after), NONE, "{entry:?}");
+    }
+}
+
+#[test]
+fn a_high_element_that_leads_nowhere_is_no_place_to_start_from() {
+    let mut index = grown(&points(200, 4, 5), 6);
+    index
+        .elements
+        .push(El::tall(900, &[&[], &[], &[], &[]]).valued(&[0.5; 4]));
+    let before = reached(&index).0.len();
+    assert_eq!(plan(&index.build().pages, Rung::Entry).edits, []);
+    let after = mended(&index);
+    assert!(reached(&after).0.len() > before);
+}
+
+#[test]
+fn links_taken_back_leave_the_pages_as_they_were() {
+    let index = with_orphans(400, 20);
+    let before = index.build().pages;
+    let mut pages = before.clone();
+    let treatment = plan(&pages, Rung::Link);
+    let (undo, _) = make(&mut pages, index.m, &treatment.edits);
+    assert_ne!(pages, before);
+    let back: Vec<Edit> = undo.into_iter().rev().collect();
+    let (_, lost) = make(&mut pages, index.m, &back);
+    assert_eq!(lost, 0);
+    assert_eq!(pages, before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_cut_off_is_found_again(
+        seed in any::<u64>(), cut in prop::collection::hash_set(1..250_usize, 1..120), m in 3..9_usize,
+    ) {
+        let mut index = grown(&points(250, 3, seed), m);
+        cut_off(&mut index, &cut);
+        let before = reached(&index).0;
+        let built = index.build();
+        let mut pages = built.pages.clone();
+        prop_assert_eq!(mend(&mut pages, index.m), 0);
+        let after = read_back(&index, &built, &pages);
+        prop_assert_eq!(orphans(&after), Vec::<usize>::new());
+        prop_assert!(reached(&after).0.is_superset(&before));
+        prop_assert_eq!(illegal_links(&after), vec![]);
+    }
+}
