@@ -169,7 +169,7 @@ fn fill(client: &mut Client, rows: usize, dimensions: usize) {
 fn recall(server: &Server) -> f64 {
     value(
         &mut server.client(DATABASE),
-        "SELECT recall FROM ruvector_dag_recall('docs_hnsw', 10, 1000)",
+        "SELECT recall FROM ruvector_dag_recall('docs_hnsw', 10, 5000)",
     )
 }
 

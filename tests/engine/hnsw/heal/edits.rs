@@ -45,11 +45,12 @@ fn an_edit_is_lost_where_anything_it_was_judged_by_has_changed() {
         panic!("{edit:?}");
     };
     let owner = usize::from(of.at.offset) / 2;
-    let changes: [&dyn Fn(&mut Index); 6] = [
+    let changes: [&dyn Fn(&mut Index); 7] = [
         &|index| index.elements[3] = index.elements[3].clone().deleted(),
         &|index| index.elements[3].version += 1,
         &|index| index.elements[owner] = index.elements[owner].clone().deleted(),
         &|index| index.elements[owner].version += 1,
+        &|index| index.elements[owner].layers[0].clear(),
         &|index| index.elements[owner].layers[0].push(Link::To(3)),
         &|index| index.elements[owner].layers[0].push(Link::To((owner + 2) % 3)),
     ];

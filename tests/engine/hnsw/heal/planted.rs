@@ -78,6 +78,28 @@ fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
 }
 
 #[test]
+fn the_only_way_to_an_element_is_not_given_up() {
+    let at = |x: f32| [x, 0.0, 0.0];
+    let ground = |row, x, links: &[usize]| El::ground(row, links).valued(&at(x));
+    // The first has no free slot. To the fifth there are three more links, from elements that
+    // nothing leads to and that have no rows.
+    let mut elements = vec![
+        ground(0, 0.0, &[1, 2, 3, 4]),
+        ground(1, 8.0, &[0]),
+        ground(2, 8.5, &[0]),
+        ground(3, 9.0, &[0]),
+        ground(4, 10.0, &[0]),
+    ];
+    elements.extend((5..8).map(|row| ground(row, 20.0, &[4]).ghost()));
+    elements.push(ground(8, 0.1, &[0, 1]));
+    let index = Index::new(2, elements);
+    let before = reached(&index).0;
+    let after = mended(&index);
+    assert_eq!(orphans(&after), NONE);
+    assert!(reached(&after).0.is_superset(&before));
+}
+
+#[test]
 fn an_island_needs_few_links() {
     // Two graphs that know nothing of each other, far apart.
     let mut far = points(600, 4, 3);
