@@ -44,7 +44,7 @@ fn main() {
     println!(
         "orphans | read graph, plan, write (ms) | of a rebuild's time | whole repair | log, of a rebuild's | find themselves | recall@10: before, mended, rebuilt"
     );
-    for every in from_environment("EVERY", "1000,100,20") {
+    for every in from_environment("EVERY", "850,93,19") {
         trial(&server, every);
     }
 }

@@ -12,7 +12,7 @@ use crate::vector_index::{PageSource, ReadError};
 
 /// Time to walk over an element with all its links, in milliseconds, as measured on 100,000 × 128
 /// with m = 16.
-const WALK_MS_PER_ELEMENT: f64 = 0.0002;
+const WALK_MS_PER_ELEMENT: f64 = 0.0003;
 /// Elements that are tried.
 const MAX_TRIED: usize = 8;
 

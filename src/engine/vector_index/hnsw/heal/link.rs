@@ -46,8 +46,8 @@ const PULSE: usize = 64;
 
 /// Time of a search in memory and of planning a link, and of making an edit, in milliseconds, as
 /// measured on 100,000 × 128 with m = 16.
-const SEARCH_MS: f64 = 0.15;
-pub(super) const WRITE_MS: f64 = 0.05;
+const SEARCH_MS: f64 = 0.35;
+pub(super) const WRITE_MS: f64 = 0.03;
 
 /// What it is expected to take, in milliseconds: each orphan is searched for twice, and the pages of
 /// what searches come to are read once.

@@ -31,7 +31,7 @@ use crate::vector_index::shape::IndexShape;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
 /// Time to read a page that is in memory, in milliseconds, as measured on 100,000 × 128.
-pub const PAGE_MS: f64 = 0.003;
+pub const PAGE_MS: f64 = 0.006;
 
 /// Bytes of memory that planning takes for an element, besides the graph.
 pub fn bytes_per_element() -> usize {
