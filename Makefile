@@ -7,7 +7,7 @@ SHELL := bash
 ENGINE := -p ruvector_dag_healing_engine
 CLUSTER := cargo test $(ENGINE) --features server-tests --test cluster
 # What the other servers run of the cluster tests: every theme that depends on their version.
-SUBSET := smoke:: sql:: agreement:: matrix:: check:: in_place:: lists:: rebuild::keeps rebuild::verdict
+SUBSET := smoke:: sql:: agreement:: matrix:: check:: lists:: in_place:: healing::race rebuild::keeps rebuild::verdict
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

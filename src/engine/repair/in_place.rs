@@ -9,18 +9,27 @@ use crate::model::{IndexInfo, IndexIssue, Issue, UnreachableCause};
 use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::hnsw::heal::{self, Rung};
 use crate::vector_index::hnsw::{HnswFigures, bytes_per_element};
+use crate::vector_index::shape::Metric;
 
 /// What kind of repair it is, in the words of the history.
 pub const REPAIR_TYPE: &str = "in_place";
 
 /// The steps that mend an issue in place; none where it cannot be mended so.
-fn steps(issue: &IndexIssue) -> Option<Vec<StepKind>> {
+fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
     use StepKind::{Baseline, Entry, Link, Prune, Verify};
     match issue {
-        // What cannot be reached is another issue, if it is one.
-        IndexIssue::DanglingEdges { .. }
-        | IndexIssue::DeadEntryPoint { .. }
-        | IndexIssue::WrongLevel { .. } => Some(vec![Entry, Prune, Verify]),
+        IndexIssue::WrongLevel { .. } => Some(vec![Entry, Prune, Verify]),
+        // By inner product what cannot be reached may be nobody's nearest: that is another issue,
+        // if it is one.
+        IndexIssue::DanglingEdges { .. } | IndexIssue::DeadEntryPoint { .. }
+            if metric == Some(Metric::InnerProduct) =>
+        {
+            Some(vec![Entry, Prune, Verify])
+        }
+        // What only the links that are taken out led to.
+        IndexIssue::DanglingEdges { .. } | IndexIssue::DeadEntryPoint { .. } => {
+            Some(vec![Entry, Prune, Baseline, Link, Verify])
+        }
         IndexIssue::OrphanNodes { .. }
         | IndexIssue::PoorConnectivity { .. }
         | IndexIssue::BornUnreachable {
@@ -49,7 +58,7 @@ pub fn plan(
     rebuild: &Estimate,
 ) -> Option<RepairPlan> {
     let Issue::Index(kind) = issue;
-    let steps = steps(kind)?;
+    let steps = steps(kind, index.shape.as_ref().map(|shape| shape.metric))?;
     let figures = facts.figures.as_ref();
     let memory_bytes = figures.map_or(0, memory);
     let costs: Vec<f64> = steps

@@ -101,28 +101,30 @@ fn only_what_cannot_be_reached_is_linked() {
     let steps = |issue: IndexIssue| plan(&Issue::Index(issue), &graph(), &facts(0)).steps;
     use StepKind::{Baseline, Entry, Link, Prune, Verify};
     let pruned = [Entry, Prune, Verify];
-    assert_eq!(
-        steps(IndexIssue::DanglingEdges {
-            index: index.clone(),
-            count: 1
-        }),
-        pruned
-    );
-    assert_eq!(
-        steps(IndexIssue::DeadEntryPoint {
-            index: index.clone()
-        }),
-        pruned
-    );
-    assert_eq!(
-        steps(IndexIssue::WrongLevel {
-            index: index.clone(),
-            entry: 1,
-            highest: 2
-        }),
-        pruned
-    );
+    let wrong_level = IndexIssue::WrongLevel {
+        index: index.clone(),
+        entry: 1,
+        highest: 2,
+    };
+    assert_eq!(steps(wrong_level), pruned);
     let linked = [Entry, Prune, Baseline, Link, Verify];
+    let broken = [
+        IndexIssue::DanglingEdges {
+            index: index.clone(),
+            count: 1,
+        },
+        IndexIssue::DeadEntryPoint {
+            index: index.clone(),
+        },
+    ];
+    for issue in broken {
+        assert_eq!(steps(issue.clone()), linked);
+        // What cannot be reached by inner product may be nobody's nearest.
+        let mut products = graph();
+        products.shape.as_mut().expect("a shape").metric = Metric::InnerProduct;
+        let plan = plan(&Issue::Index(issue), &products, &facts(0));
+        assert_eq!(plan.steps, pruned);
+    }
     assert_eq!(
         steps(IndexIssue::PoorConnectivity { index, score: 0.5 }),
         linked
