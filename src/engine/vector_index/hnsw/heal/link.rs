@@ -44,17 +44,22 @@ const PATIENTS: usize = 256;
 /// Searches after which the source may end it.
 const PULSE: usize = 64;
 
-/// Time of a search in memory and of planning a link, and of making an edit, in milliseconds, as
-/// measured on 100,000 × 128 with m = 16.
-const SEARCH_MS: f64 = 0.35;
-pub(super) const WRITE_MS: f64 = 0.03;
+/// Time of looking at an element in a search, without and for each dimension, and of making an edit,
+/// in milliseconds, as measured on 100,000 × 128 with m = 16.
+const LOOK_MS: f64 = 0.000_06;
+const LOOK_MS_PER_DIMENSION: f64 = 0.000_001;
+pub(super) const WRITE_MS: f64 = 0.02;
 
 /// What it is expected to take, in milliseconds: each orphan is searched for once or twice, and
 /// the pages of what searches come to are read once.
 pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
-    let orphans = figures.orphans_with_rows as f64;
-    let pages = (figures.pages as f64).min(orphans * MET_BY_A_SEARCH);
-    pages * PAGE_MS + orphans * (1.5 * SEARCH_MS + WRITE_MS * f64::from(figures.m) / 2.0)
+    let (orphans, live) = (figures.orphans_with_rows, figures.live_elements);
+    let pages = (figures.pages as f64).min(orphans as f64 * MET_BY_A_SEARCH);
+    let look = LOOK_MS + LOOK_MS_PER_DIMENSION * f64::from(figures.dimensions);
+    // Two places in the graph for each that is new to the search.
+    let search = 2.0 * MET_BY_A_SEARCH.min(live as f64) * look;
+    let write = f64::from(enough(orphans as usize, live as usize, figures.m)) * WRITE_MS;
+    pages * PAGE_MS + orphans as f64 * (1.5 * search + write)
 }
 
 /// Pages that a search comes to, about as many as elements.
