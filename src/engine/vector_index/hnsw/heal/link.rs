@@ -37,24 +37,29 @@ const MIN_IN_DEGREE: u8 = 3;
 /// that n elements link to, as measured on 100,000 × 128 with m = 16 and `hnsw.ef_search` = 40.
 const FEW: f64 = 0.003;
 const LINKS_TO_FIND: f64 = 5.0;
-/// Times that the orphans are gone through.
+/// Times that an orphan is searched for.
 const MAX_TRIES: usize = 3;
 /// Rows of orphans kept to search for them afterwards.
 const PATIENTS: usize = 256;
 /// Searches after which the source may end it.
 const PULSE: usize = 64;
 
-/// Time of a search in memory and of planning a link, and of making an edit, in milliseconds, as
-/// measured on 100,000 × 128 with m = 16.
-const SEARCH_MS: f64 = 0.35;
-pub(super) const WRITE_MS: f64 = 0.03;
+/// Time of looking at an element in a search, without and for each dimension, and of making an edit,
+/// in milliseconds, as measured on 100,000 × 128 with m = 16.
+const LOOK_MS: f64 = 0.000_06;
+const LOOK_MS_PER_DIMENSION: f64 = 0.000_001;
+pub(super) const WRITE_MS: f64 = 0.02;
 
-/// What it is expected to take, in milliseconds: each orphan is searched for twice, and the pages of
-/// what searches come to are read once.
+/// What it is expected to take, in milliseconds: each orphan is searched for once or twice, and
+/// the pages of what searches come to are read once.
 pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
-    let orphans = figures.orphans_with_rows as f64;
-    let pages = (figures.pages as f64).min(orphans * MET_BY_A_SEARCH);
-    pages * PAGE_MS + orphans * (2.0 * SEARCH_MS + WRITE_MS)
+    let (orphans, live) = (figures.orphans_with_rows, figures.live_elements);
+    let pages = (figures.pages as f64).min(orphans as f64 * MET_BY_A_SEARCH);
+    let look = LOOK_MS + LOOK_MS_PER_DIMENSION * f64::from(figures.dimensions);
+    // Two places in the graph for each that is new to the search.
+    let search = 2.0 * MET_BY_A_SEARCH.min(live as f64) * look;
+    let write = f64::from(enough(orphans as usize, live as usize, figures.m)) * WRITE_MS;
+    pages * PAGE_MS + orphans as f64 * (1.5 * search + write)
 }
 
 /// Pages that a search comes to, about as many as elements.
@@ -120,10 +125,9 @@ pub(super) fn plan(
             .values
             .fetch_all(linker.source, &survey.graph, live, dimensions)?;
     }
-    let order = sources_first(&linker.draft, &orphans);
-    // What was linked early may be found by another way after what was linked late.
+    let mut order = sources_first(&linker.draft, &orphans);
     for nth in 0..MAX_TRIES {
-        let mut given = 0;
+        let mut given = Vec::new();
         for (at, &orphan) in order.iter().enumerate() {
             if at % PULSE == 0 {
                 linker.source.block_count()?;
@@ -131,11 +135,14 @@ pub(super) fn plan(
             if linker.owners.count >= linker.most {
                 break;
             }
-            given += usize::from(linker.give_links(orphan, nth > 0)?);
+            if linker.give_links(orphan)? {
+                given.push(orphan);
+            }
         }
-        if given == 0 && nth > 0 {
-            break;
-        }
+        // What few link to may be found no more after what was linked later; and orphans that are
+        // near have been linked since, which can link to it as well.
+        order = if nth == 0 { order } else { given };
+        order.retain(|&orphan| u16::from(linker.draft.in_degree(orphan)) < linker.enough.max(2));
     }
     let is_left = |orphan: &&usize| !linker.draft.is_reached(**orphan);
     let left = orphans.iter().filter(is_left).count() as u64;
@@ -154,12 +161,12 @@ pub(super) fn plan(
     })
 }
 
-/// Links that each of so many orphans needs for others to find it: three eighths of those that there
-/// is room for at most.
+/// Links that each of so many orphans needs for others to find it: half of those that there is room
+/// for at most.
 fn enough(orphans: usize, live: usize, m: u16) -> u16 {
     let share = orphans as f64 / live.max(1) as f64;
     let links = 1.0 + LINKS_TO_FIND * (share / FEW).ln();
-    links.clamp(1.0, f64::from(m) * 0.75) as u16
+    links.clamp(1.0, f64::from(m)) as u16
 }
 
 struct Linker<'a> {
@@ -174,9 +181,9 @@ struct Linker<'a> {
 }
 
 impl Linker<'_> {
-    /// Sees to it that a search for an element's own value finds it; if it does, and `more` are
-    /// wanted, that others find it as well. Tells whether it was not found.
-    fn give_links(&mut self, orphan: usize, more: bool) -> Result<bool, ReadError> {
+    /// Sees to it that a search for an element's own value finds it, and that those for others do.
+    /// Tells whether it was not found.
+    fn give_links(&mut self, orphan: usize) -> Result<bool, ReadError> {
         let graph = &self.draft.survey.graph;
         self.values.fetch(self.source, graph, &[orphan])?;
         let Some(value) = self.values.get(orphan).cloned() else {
@@ -186,9 +193,7 @@ impl Linker<'_> {
             self.search
                 .nearest(&self.draft, &mut self.values, self.source, &value, WIDTH)?;
         if near.iter().any(|near| near.slot == orphan) {
-            if more {
-                self.strengthen(orphan, &near)?;
-            }
+            self.strengthen(orphan, &near)?;
             return Ok(false);
         }
         self.values.fetch(self.source, graph, &[orphan])?;
@@ -202,7 +207,9 @@ impl Linker<'_> {
             .filter(|near| near.slot != orphan && graph.rows.contains(near.slot))
             .collect();
         self.fill(orphan, &near)?;
-        self.link(orphan, &near)
+        let given = self.link(orphan, &near)?;
+        self.strengthen(orphan, &near)?;
+        Ok(given)
     }
 
     /// The links on the ground layer that an element has or will have, if they can be changed.
