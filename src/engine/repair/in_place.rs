@@ -18,18 +18,16 @@ pub const REPAIR_TYPE: &str = "in_place";
 fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
     use StepKind::{Baseline, Entry, Link, Prune, Verify};
     match issue {
-        IndexIssue::WrongLevel { .. } => Some(vec![Entry, Prune, Verify]),
-        // By inner product what cannot be reached may be nobody's nearest: that is another issue,
-        // if it is one.
-        IndexIssue::DanglingEdges { .. } | IndexIssue::DeadEntryPoint { .. }
-            if metric == Some(Metric::InnerProduct) =>
-        {
+        // What cannot be reached then is another issue, if it is one.
+        IndexIssue::WrongLevel { .. } | IndexIssue::DeadEntryPoint { .. } => {
             Some(vec![Entry, Prune, Verify])
         }
-        // What only the links that are taken out led to.
-        IndexIssue::DanglingEdges { .. } | IndexIssue::DeadEntryPoint { .. } => {
-            Some(vec![Entry, Prune, Baseline, Link, Verify])
+        // By inner product it may be nobody's nearest.
+        IndexIssue::DanglingEdges { .. } if metric == Some(Metric::InnerProduct) => {
+            Some(vec![Entry, Prune, Verify])
         }
+        // What only the links that are taken out led to is linked.
+        IndexIssue::DanglingEdges { .. } => Some(vec![Entry, Prune, Baseline, Link, Verify]),
         IndexIssue::OrphanNodes { .. }
         | IndexIssue::PoorConnectivity { .. }
         | IndexIssue::BornUnreachable {
