@@ -321,8 +321,8 @@ pub fn set_swapped(
     )
 }
 
-/// Records that the outcome of a repair is in place, in the transaction that makes it so.
-pub fn set_in_place(id: RepairId) -> Result<(), PortError> {
+/// Records that a setting was made, as a swap is recorded, in the transaction that makes it.
+pub fn mark_made(id: RepairId) -> Result<(), PortError> {
     sql::run(
         "UPDATE ruvector_dag_healing.repair SET swapped = true
          WHERE repair_id = ($1->>'id')::bigint",

@@ -10,7 +10,6 @@ use ruvector_dag_healing_engine::vector_index::HeapTid;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, SELF_QUERY_EF, Survey};
 use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
-use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 use ruvector_dag_healing_engine::verification::comparison::NEIGHBORS;
 use ruvector_dag_healing_engine::verification::probe::SelfQuery;
 use serde::Serialize;
@@ -64,11 +63,6 @@ fn ms(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e4).round() / 10.0
 }
 
-fn shape(index: &IndexInfo) -> Result<IndexShape, PortError> {
-    let shape = index.shape.clone();
-    shape.ok_or_else(|| PortError::Failed("how the index compares is not known".into()))
-}
-
 /// How measurements spare everybody else.
 fn sparing() -> Sparing<'static> {
     Sparing {
@@ -80,7 +74,7 @@ fn sparing() -> Sparing<'static> {
 impl Mending {
     /// Plans a rung and makes its edits, and again where some were lost.
     pub fn climb(&mut self, id: RepairId, index: &IndexInfo, rung: Rung) -> Result<(), PortError> {
-        let shape = shape(index)?;
+        let shape = Target::of(index)?.shape;
         let mut tally = Tally::default();
         loop {
             let survey = self.survey(index, &mut tally.survey_ms)?;

@@ -95,9 +95,9 @@ impl OpenIndex {
         }
     }
 
-    /// Whether somebody else has the table locked as a vacuum does, or more, or may have: on a
-    /// standby what is replayed takes no such lock.
-    fn is_locked_against_vacuum(&self) -> bool {
+    /// Whether a vacuum may be at work: somebody else has the table locked as one does, or more. On
+    /// a standby what is replayed takes no such lock, so there it always may.
+    fn may_have_vacuum(&self) -> bool {
         let mode = pg_sys::ShareUpdateExclusiveLock as i32;
         let mut holders = 0;
         // SAFETY: the relation is open; the locks are read under the lock manager's own.
@@ -228,7 +228,7 @@ impl PageSource for OpenIndex {
     }
 
     fn may_be_vacuumed(&mut self) -> bool {
-        self.is_locked_against_vacuum()
+        self.may_have_vacuum()
     }
 }
 
@@ -313,7 +313,7 @@ impl PageSource for BackgroundPages<'_> {
     }
 
     fn may_be_vacuumed(&mut self) -> bool {
-        let locked = self.with_index(|open| open.is_locked_against_vacuum());
+        let locked = self.with_index(|open| open.may_have_vacuum());
         locked.unwrap_or(true)
     }
 }

@@ -95,7 +95,7 @@ pub fn set(id: RepairId, index: &IndexInfo, proposal: &Proposal) -> Result<(), P
         };
         database_setting::set(&kept.name, Some(&kept.value))?;
         history::note(id, "setting", &json!(kept))?;
-        history::set_in_place(id)?;
+        history::mark_made(id)?;
         // What was seen with the old setting says nothing about the new one.
         journal::forget_recall(index)
     })

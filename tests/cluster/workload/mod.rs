@@ -18,6 +18,12 @@ use crate::workers::{more_checks, settled_healer};
 fn watched_server() -> Option<Server> {
     let server = Server::start(watchful());
     server.pgvector_version()?;
+    make_docs(&server);
+    Some(server)
+}
+
+/// A database with a table `docs` of 500 points, which its healer has seen.
+fn make_docs(server: &Server) {
     server.create_database("app", &["vector", "ruvector_dag_healing"]);
     server.execute(
         "app",
@@ -25,8 +31,7 @@ fn watched_server() -> Option<Server> {
          INSERT INTO docs SELECT i, ARRAY[i % 97, i % 89, i % 83]::real[]::vector FROM generate_series(1, 500) i;
          CREATE INDEX docs_idx ON docs USING hnsw (v vector_l2_ops)",
     );
-    settled_healer(&server, "app");
-    Some(server)
+    settled_healer(server, "app");
 }
 
 fn watchful() -> Options {

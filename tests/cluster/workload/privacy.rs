@@ -3,7 +3,7 @@ use std::process::Command;
 use crate::harness::{Options, Server, skip};
 use crate::workers::{assert_no_complaints, more_checks, settled_healer};
 
-use super::{kept, kept_points, watched_server, watchful};
+use super::{kept, kept_points, make_docs, watched_server, watchful};
 
 #[test]
 fn nobody_but_the_owner_of_the_extension_reads_what_was_asked() {
@@ -87,14 +87,7 @@ fn what_was_asked_is_never_logged() {
     if server.pgvector_version().is_none() {
         return skip("what_was_asked_is_never_logged", "no pgvector");
     }
-    server.create_database("app", &["vector", "ruvector_dag_healing"]);
-    server.execute(
-        "app",
-        "CREATE TABLE docs (id int PRIMARY KEY, v vector(3));
-         INSERT INTO docs SELECT i, ARRAY[i % 97, i % 89, i % 83]::real[]::vector FROM generate_series(1, 500) i;
-         CREATE INDEX docs_idx ON docs USING hnsw (v vector_l2_ops)",
-    );
-    settled_healer(&server, "app");
+    make_docs(&server);
     let mut client = server.client("app");
     for _ in 0..60 {
         client

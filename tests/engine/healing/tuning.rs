@@ -1,6 +1,8 @@
 use ruvector_dag_healing_engine::cycle::SelfHealingEngine;
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
-use ruvector_dag_healing_engine::repair::guards::{Conditions, approve_on_request};
+use ruvector_dag_healing_engine::repair::guards::{
+    Conditions, OldestTransaction, approve_on_request,
+};
 use ruvector_dag_healing_engine::repair::parameter_tuning::ParameterTuningStrategy;
 use ruvector_dag_healing_engine::repair::plan::{Measured, PlanFacts, StepKind};
 use ruvector_dag_healing_engine::repair::runner::{Ending, Outcome, carry_out};
@@ -48,6 +50,10 @@ fn low_recall_is_tuned_where_that_is_allowed() {
     // Neither a lock on the table nor an old transaction keeps it from being searched.
     world.conditions = Conditions {
         locked_by: Some("process 1".into()),
+        oldest_transaction: Some(OldestTransaction {
+            seconds: 100_000.0,
+            who: "process 2".into(),
+        }),
         freeze_age: 0.99,
         ..Conditions::default()
     };

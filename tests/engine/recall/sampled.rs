@@ -42,6 +42,16 @@ fn line(random: &mut Random) -> Line {
     }
 }
 
+impl Line {
+    /// Its rows by value.
+    fn sorted(&self) -> Vec<(f32, HeapTid)> {
+        let rows = self.values.iter();
+        let mut sorted: Vec<_> = rows.map(|(row, value)| (*value, *row)).collect();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        sorted
+    }
+}
+
 impl RowSource for Line {
     fn block_count(&mut self) -> Result<u32, ReadError> {
         Ok(BLOCKS)
@@ -129,12 +139,7 @@ fn measured(
 fn a_sample_of_the_blocks_tells_recall_and_how_sure_it_is() {
     let mut random = Random(3);
     let mut table = line(&mut random);
-    let mut sorted: Vec<_> = table
-        .values
-        .iter()
-        .map(|(row, value)| (*value, *row))
-        .collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let sorted = table.sorted();
     println!("recall, one block of: mean, coverage, width");
     for recall in [0.80, 0.90, 0.95, 0.99] {
         for every in [1, 5] {
@@ -205,12 +210,7 @@ fn blocks_are_drawn_with_the_same_probability_and_no_more_than_the_budget_allows
 fn a_watch_on_a_sample_raises_no_alarm_without_a_cause() {
     let mut random = Random(9);
     let mut table = line(&mut random);
-    let mut sorted: Vec<_> = table
-        .values
-        .iter()
-        .map(|(row, value)| (*value, *row))
-        .collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let sorted = table.sorted();
     let mut alarms = 0;
     for run in 0..40 {
         let mut index = Forgetful {

@@ -124,6 +124,32 @@ fn an_island_needs_few_links() {
 }
 
 #[test]
+fn what_others_are_reached_from_is_linked_first() {
+    let mut index = grown(&points(1_000, 4, 3), 6);
+    // Three far away, each of which leads to the one before it and back to the rest: the last of
+    // them needs a link, and is last in the file.
+    for nth in 0..3 {
+        let mut far = index.elements[nth + 1].clone();
+        far.layers = vec![(10..16).map(Link::To).collect()];
+        if nth > 0 {
+            far.layers[0].push(Link::To(999 + nth));
+        }
+        far.rows = vec![(90_000, nth as u16 + 1)];
+        for x in &mut far.components {
+            *x = 10.0 + nth as f32;
+        }
+        index.elements.push(far);
+    }
+    assert_eq!(orphans(&index), [1_000, 1_001, 1_002]);
+    let after = mended(&index);
+    assert_eq!(orphans(&after), NONE);
+    let near = after.elements[..1_000].iter();
+    let links = near.flat_map(|el| &el.layers[0]);
+    let to_far = links.filter(|link| matches!(link, Link::To(to) if *to >= 1_000));
+    assert_eq!(to_far.count(), 1);
+}
+
+#[test]
 fn an_orphan_without_links_of_its_own_gets_some() {
     let mut index = with_orphans(300, 30);
     let lost = orphans(&index);

@@ -52,19 +52,24 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        let mut pulse = Pulse::new(source);
-        let Some(entry) = survey.entry() else {
-            return Ok(draft);
+        draft.grow(source)?;
+        Ok(draft)
+    }
+
+    /// Grows the tree from the entry point, layer by layer.
+    fn grow(&mut self, source: &mut dyn PageSource) -> Result<(), ReadError> {
+        let Some(entry) = self.survey.entry() else {
+            return Ok(());
         };
-        draft.reached.insert(entry);
-        let mut starts = vec![entry];
-        for layer in (0..=graph.level(entry)).rev() {
-            let new = draft.spread(starts.iter().copied().collect(), layer, &mut pulse)?;
+        self.reached.insert(entry);
+        let (mut starts, mut pulse) = (vec![entry], Pulse::new(source));
+        for layer in (0..=self.survey.graph.level(entry)).rev() {
+            let new = self.spread(starts.iter().copied().collect(), layer, &mut pulse)?;
             if layer > 0 {
                 starts.extend(new);
             }
         }
-        Ok(draft)
+        Ok(())
     }
 
     /// Follows links on a layer from what is reached to what is not; returns the latter.
@@ -166,18 +171,7 @@ impl<'a> Draft<'a> {
             parent: vec![NO_PARENT; self.parent.len()],
             in_degree: Vec::new(),
         };
-        let Some(entry) = self.survey.entry() else {
-            return Ok(true);
-        };
-        again.reached.insert(entry);
-        let mut starts = vec![entry];
-        let mut pulse = Pulse::new(source);
-        for layer in (0..=self.survey.graph.level(entry)).rev() {
-            let new = again.spread(starts.iter().copied().collect(), layer, &mut pulse)?;
-            if layer > 0 {
-                starts.extend(new);
-            }
-        }
+        again.grow(source)?;
         Ok(self.reached.iter().all(|slot| again.reached.contains(slot)))
     }
 }
