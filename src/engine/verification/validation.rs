@@ -16,6 +16,8 @@ const VALID_ORPHAN_SHARE: f64 = 0.000_01;
 const VALID_REMAINDER: f64 = 0.01;
 /// Buffers that a search may look at, as a multiple of before, where recall is no better for it.
 pub(super) const VALID_COST: f64 = 1.5;
+/// Standard errors above nothing from which on recall is taken to have risen.
+const SHOWN: f64 = 3.0;
 /// Buffers that a search may look at for better recall before a person has to decide, as a multiple
 /// of before.
 const AFFORDABLE_COST: f64 = 5.0;
@@ -146,7 +148,11 @@ pub fn tuned(before: &Measured, after: &Measured) -> Verdict {
     let (Some(old), Some(new)) = (&before.probe, &after.probe) else {
         return Verdict::Undo("nothing could be searched for".into());
     };
-    if new.standing != Some(Standing::Better) {
+    // The comparison ends as soon as recall is shown not to fall, which may be before it is shown
+    // to rise.
+    let rose = new.standing == Some(Standing::Better)
+        || new.standing == Some(Standing::NotWorse) && new.difference > SHOWN * new.difference_se;
+    if !rose {
         return Verdict::Undo(format!(
             "recall@{} on {} rows was not shown to rise: by {:.3} (standard error {:.3})",
             new.k, new.queries, new.difference, new.difference_se

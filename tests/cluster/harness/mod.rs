@@ -26,7 +26,7 @@ pub use locate::{Installation, workspace};
 pub use psql::Output;
 pub use server::{Mode, Options, Server};
 pub use vacuum::vacuum;
-pub use wait::wait_until;
+pub use wait::{holds_within, wait_until};
 
 use std::io::Write;
 

@@ -190,6 +190,7 @@ fn a_vacuum_that_could_not_remove_the_dead_did_not_help() {
 fn a_setting_must_be_shown_to_find_more_and_be_affordable() {
     let searched = |standing, buffers| {
         let mut measured = probed(Measured::default(), 0.05, standing);
+        measured.probe.as_mut().expect("a probe").difference_se = 0.03;
         measured.probe.as_mut().expect("a probe").buffers = buffers;
         measured
     };
@@ -206,6 +207,10 @@ fn a_setting_must_be_shown_to_find_more_and_be_affordable() {
             Verdict::Keep => panic!("{standing:?} at {buffers} buffers was kept"),
         }
     }
+    // Not to have fallen was shown first, and to have risen as well.
+    let mut clear = searched(Some(Standing::NotWorse), 100.0);
+    clear.probe.as_mut().expect("a probe").difference_se = 0.008;
+    assert_eq!(tuned(&before, &clear), Verdict::Keep);
     let Verdict::Undo(said) = tuned(&Measured::default(), &searched(Some(Standing::Better), 1.0))
     else {
         panic!("nothing was searched for");
