@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use ruvector_dag_healing_engine::detection::index_health::is_decayed_by_dead_rows;
 use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use super::baseline::Baseline;
 use super::edit::{self, BATCH};
+use super::graveyard::BackgroundTable;
 use super::measuring::{Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::probe::{self, Side};
@@ -27,6 +29,10 @@ use super::{edit_log, guc, history, lifecycle, world};
 const ROUNDS: u32 = 4;
 /// How long a table may be in use by others before the repair is given up for now.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where a vacuum follows, which sees to what is left.
+const RELINK_ROUNDS: u32 = 2;
+/// Edits planned before they are made, about, and the next are planned.
+const RELINK_BATCH: usize = 4096;
 /// Pages looked at for an edit, about.
 const PAGES_OF_AN_EDIT: u64 = 3;
 
@@ -40,9 +46,16 @@ struct Tally {
     /// Elements with rows that no search could reach, and those nothing could be done for.
     orphans: u64,
     left: u64,
+    /// Elements that the next vacuum deletes.
+    #[serde(skip_serializing_if = "is_zero")]
+    doomed: u64,
     survey_ms: f64,
     plan_ms: f64,
     write_ms: f64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An index being mended in place.
@@ -110,6 +123,69 @@ impl Mending {
         })
     }
 
+    /// Leads links past what the next vacuum deletes, run by run, and again where some edits were
+    /// lost.
+    pub fn relink(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+        let shape = Target::of(index)?.shape;
+        let limit = guc::config().io_limit_mb;
+        let mut tally = Tally::default();
+        while tally.rounds < RELINK_ROUNDS {
+            let survey = self.survey(index, &mut tally.survey_ms)?;
+            let started = Instant::now();
+            let mut pages = BackgroundPages::new(index, limit, NEVER);
+            let mut table = BackgroundTable::new(index, limit, NEVER);
+            let relinking = survey.relink(&shape, &mut pages, &mut table)?;
+            let mut relinking = relinking.ok_or_else(no_room)?;
+            tally.survey_ms += ms(started);
+            tally.doomed = relinking.doomed();
+            tally.rounds += 1;
+            let mut lost = 0;
+            loop {
+                let started = Instant::now();
+                let edits = relinking.next(&mut pages, RELINK_BATCH)?;
+                tally.plan_ms += ms(started);
+                if edits.is_empty() {
+                    break;
+                }
+                let started = Instant::now();
+                lost += self.make_unrecorded(index, survey.meta().m, &edits)?;
+                tally.write_ms += ms(started);
+                tally.planned += edits.len();
+                let (done, total) = relinking.progress();
+                let progress = serde_json::json!({"done": done, "total": total});
+                transaction(Snapshot::Active, || {
+                    history::note(id, "progress", &progress)
+                })?;
+            }
+            tally.lost += lost;
+            if lost == 0 {
+                break;
+            }
+        }
+        tally.made = tally.planned - tally.lost;
+        let tally = serde_json::json!(tally);
+        transaction(Snapshot::Active, || history::note(id, "relink", &tally))
+    }
+
+    /// Makes edits of which each is whole by itself and none is taken back; tells how many were lost.
+    fn make_unrecorded(
+        &mut self,
+        index: &IndexInfo,
+        m: u16,
+        edits: &[Edit],
+    ) -> Result<usize, PortError> {
+        let mut throttle = Throttle::new(guc::config().io_limit_mb);
+        let (mut done, mut lost) = (0, 0);
+        while done < edits.len() {
+            let made = patiently(index, m, &edits[done..])?;
+            let pages = edits[done..done + made.done].chunk_by(|a, b| a.block() == b.block());
+            throttle.read(pages.count() as u64, NEVER)?;
+            done += made.done;
+            lost += made.lost.len();
+        }
+        Ok(lost)
+    }
+
     /// The graph as it is: the one kept, or read now.
     fn survey(&mut self, index: &IndexInfo, took_ms: &mut f64) -> Result<Survey, PortError> {
         if let Some(survey) = self.survey.take() {
@@ -121,9 +197,7 @@ impl Mending {
         *took_ms += ms(started);
         match survey {
             Ok(Some(survey)) => Ok(survey),
-            Ok(None) => Err(PortError::Failed(
-                "the graph does not fit into maintenance_work_mem".into(),
-            )),
+            Ok(None) => Err(no_room()),
             Err(error) => Err(unread(error)),
         }
     }
@@ -155,12 +229,17 @@ impl Mending {
         Ok(lost)
     }
 
+    /// Forgets what the graph was like: somebody else has changed it.
+    pub fn forget(&mut self) {
+        self.survey = None;
+    }
+
     /// Has the index answer fresh queries, if there is anything to be linked.
     pub fn take_baseline(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
         let survey = self.survey(index, &mut 0.0)?;
         let orphans = survey.orphan_count();
         self.survey = Some(survey);
-        if orphans == 0 {
+        if orphans == 0 && !is_decayed_by_dead_rows(index.dead_rows, index.live_rows) {
             return Ok(());
         }
         let sparing = sparing();
@@ -234,6 +313,10 @@ fn patiently(index: &IndexInfo, m: u16, edits: &[Edit]) -> Result<edit::Batch, P
             made => return made,
         }
     }
+}
+
+fn no_room() -> PortError {
+    PortError::Failed("the graph does not fit into maintenance_work_mem".into())
 }
 
 fn unread(error: InspectError) -> PortError {

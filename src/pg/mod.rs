@@ -19,6 +19,7 @@ mod entry;
 pub mod error;
 pub mod executor;
 pub mod filing;
+mod graveyard;
 pub mod guc;
 pub mod heap;
 pub mod history;

@@ -207,7 +207,13 @@ impl Workbench for RepairBench {
             }
             StepKind::Vacuum => {
                 (self.announce)(target.table);
-                toplevel::vacuum(&self.index.table_name)
+                let started = Instant::now();
+                toplevel::vacuum(&self.index.table_name)?;
+                self.mending.forget();
+                let ms = started.elapsed().as_secs_f64() * 1000.0;
+                transaction(Snapshot::Active, || {
+                    history::note(id, "vacuum_ms", &serde_json::json!(ms.round()))
+                })
             }
             StepKind::Tune => {
                 self.proposal = Some(tuning::propose(id, &self.index, self.reachable)?);
@@ -226,6 +232,7 @@ impl Workbench for RepairBench {
             StepKind::Entry => self.mending.climb(id, &self.index, Rung::Entry),
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
+            StepKind::Relink => self.mending.relink(id, &self.index),
             StepKind::Baseline => self.mending.take_baseline(id, &self.index),
             StepKind::TakeBack => {
                 // What was seen since is not what is there any more.

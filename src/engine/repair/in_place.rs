@@ -93,6 +93,50 @@ pub fn plan(
     })
 }
 
+/// The plan by which a vacuum of the only vector index of a table finds nothing to search for: links
+/// are led past dead rows first.
+pub fn relinked(
+    strategy: &str,
+    issue: &Issue,
+    index: &IndexInfo,
+    facts: &PlanFacts,
+) -> Option<RepairPlan> {
+    use StepKind::{Baseline, Link, Relink, Vacuum, Verify};
+    let figures = facts.figures.as_ref().filter(|figures| !figures.sampled)?;
+    let memory_bytes = memory(figures) + figures.heap_tids * heal::BYTES_PER_ROW;
+    let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
+    let may = is_graph
+        && facts.vector_indexes <= 1
+        && memory_bytes <= facts.build_memory
+        && !facts.in_place_failed;
+    if !may {
+        return None;
+    }
+    let steps = vec![Baseline, Relink, Vacuum, Link, Verify];
+    let costs = steps.iter().map(|step| match step {
+        Relink => heal::relink_ms(figures, facts.build_memory - memory_bytes),
+        Vacuum => super::vacuum::untouched_ms(index),
+        step => cost(*step, figures, index, facts),
+    });
+    let costs: Vec<f64> = costs.collect();
+    Some(RepairPlan {
+        strategy: strategy.into(),
+        repair_type: REPAIR_TYPE.into(),
+        issue: issue.clone(),
+        index: index.clone(),
+        estimate: Estimate {
+            duration_ms: costs.iter().sum(),
+            disk_bytes: 0,
+            memory_bytes,
+        },
+        steps,
+        costs_ms: costs,
+        reversible: false,
+        heavy: false,
+        on_request: false,
+    })
+}
+
 /// Bytes of the graph in memory and of what is planned on it.
 fn memory(figures: &HnswFigures) -> u64 {
     let element = bytes_per_element(figures.m) + heal::bytes_per_element();

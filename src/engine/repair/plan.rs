@@ -44,6 +44,8 @@ pub enum StepKind {
     Baseline,
     /// Give what no search can reach links to it, in place.
     Link,
+    /// Lead links past elements all of whose rows are dead, in place.
+    Relink,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
     /// Take out the links that were made.
@@ -69,6 +71,7 @@ impl StepKind {
             Self::Prune => "prune",
             Self::Baseline => "baseline",
             Self::Link => "link",
+            Self::Relink => "relink",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -89,7 +92,7 @@ impl StepKind {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first"
             }
-            Self::Entry | Self::Prune | Self::TakeBack => {
+            Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first; inserts into the index wait for single \
                  pages"
@@ -128,6 +131,10 @@ impl StepKind {
             Self::Entry => "none: searches start where they start again after an insert",
             Self::Prune => "none: what goes is no link that pgvector lets stand",
             Self::Link => "take the links out again, where they still are as they were made",
+            Self::Relink => {
+                "none: what goes leads to rows that no transaction can see; where recall is worse \
+                 for it the index is rebuilt"
+            }
             Self::TakeBack => "none",
             Self::Swap => "swap back, as long as the replaced index is kept",
             Self::SwapBack => "swap again",

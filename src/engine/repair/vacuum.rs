@@ -1,7 +1,7 @@
 //! `vacuum`: dead rows are taken out of the graph, by pgvector's own vacuum or, where that would take
 //! longer, by a rebuild that leaves them out and a vacuum after it.
 
-use super::index_rebalance;
+use super::{in_place, index_rebalance};
 use super::plan::{Measured, PlanFacts, RepairPlan, StepKind};
 use super::strategy::RepairStrategy;
 use crate::model::{IndexInfo, IndexIssue, Issue};
@@ -37,6 +37,11 @@ impl RepairStrategy for VacuumStrategy {
         };
         let build = index_rebalance::rebuild(self.name(), issue, index, &roomy);
         let in_place_ms = vacuum_ms(index, facts, build.estimate.duration_ms);
+        if let Some(relinked) = in_place::relinked(self.name(), issue, index, facts)
+            && relinked.estimate.duration_ms < rebuild.estimate.duration_ms.min(in_place_ms)
+        {
+            return relinked;
+        }
         // With other indexes the table's vacuum goes through those in any case.
         if facts.vector_indexes <= 1 && rebuild.estimate.duration_ms < in_place_ms {
             // Kept, the old index would be vacuumed as well.
@@ -66,9 +71,9 @@ impl RepairStrategy for VacuumStrategy {
 /// What pgvector's vacuum takes, in milliseconds. It searches anew for the neighbours of each element
 /// that stays and has a link to one that goes, in a graph that still has all of them.
 fn vacuum_ms(index: &IndexInfo, facts: &PlanFacts, build_ms: f64) -> f64 {
-    let pages = index.blocks as f64 * PAGE_MS;
+    let untouched = untouched_ms(index);
     if index.access_method != "hnsw" {
-        return 500.0 + pages;
+        return untouched;
     }
     let figures = facts.figures.as_ref();
     let live = (index.live_rows as f64).max(1.0);
@@ -78,5 +83,10 @@ fn vacuum_ms(index: &IndexInfo, facts: &PlanFacts, build_ms: f64) -> f64 {
     let relinked = live * (1.0 - (1.0 - dead).powf(links));
     // Shrinks to the live ones, but is searched with the dead ones in it.
     let searches = relinked * build_ms / live * RELINK_BUILDS / (1.0 - dead).max(0.1);
-    500.0 + pages + searches
+    untouched + searches
+}
+
+/// What a vacuum takes that finds nothing to link anew, in milliseconds.
+pub(super) fn untouched_ms(index: &IndexInfo) -> f64 {
+    500.0 + index.blocks as f64 * PAGE_MS
 }

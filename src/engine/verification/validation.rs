@@ -74,6 +74,10 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
             .then(|| "the entry point is still missing".into()),
         IndexIssue::WrongLevel { .. } => (new.entry_level <= old.entry_level)
             .then(|| "searches still start on the same level".into()),
+        IndexIssue::DeadTuples { .. } => match vacuumed(before, after) {
+            Verdict::Undo(reason) => Some(reason),
+            Verdict::Keep => None,
+        },
         other => Some(format!("{} is not mended in place", other.code())),
     };
     let worse = || {

@@ -19,15 +19,15 @@ use std::time::Duration;
 
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, all_hold};
 use update_lock::UpdateLock;
 
 /// Edits made under one lock on the table.
 pub const BATCH: usize = 256;
 /// Time for which it is held, at most.
 const BATCH_TIME: Duration = Duration::from_millis(50);
-/// Edits made under one update lock, one by one where inserts wait for it.
-const SHARED_RUN: usize = 16;
+/// Edits of one page made under one lock on it.
+const RUN: usize = 64;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -49,20 +49,33 @@ pub fn make(
     let time = BATCH_TIME.min(limit / 2);
     Hold::with(index, limit, |hold| {
         let mut batch = Batch::default();
-        while batch.done < edits.len().min(BATCH) && (batch.done == 0 || hold.held() < time) {
-            let exclusive = edits[batch.done].excludes_inserts();
+        // As long as the table is held nothing that is there goes.
+        let holds = all_hold(edits, hold.pages())?;
+        while batch.done < edits.len() && (batch.done == 0 || hold.held() < time) {
+            let first = &edits[batch.done];
+            let exclusive = first.excludes_inserts();
+            let alike = |edit: &&Edit| {
+                edit.block() == first.block() && edit.excludes_inserts() == exclusive
+            };
+            let rest = edits[batch.done..].iter();
+            let end = batch.done + rest.take_while(alike).take(RUN).count();
             let lock = UpdateLock::take(hold.index(), exclusive, limit)?;
-            let run = if exclusive { 1 } else { SHARED_RUN };
-            for (nth, edit) in edits.iter().enumerate().skip(batch.done).take(run) {
-                if edit.excludes_inserts() != exclusive {
-                    break;
+            let mut run = Vec::with_capacity(end - batch.done);
+            for nth in batch.done..end {
+                let holds = match holds[nth] {
+                    Some(holds) => holds,
+                    None => edits[nth].holds(hold.pages())?,
+                };
+                match holds {
+                    true => run.push(nth),
+                    false => batch.lost.push(nth),
                 }
-                let holds = edit.holds(hold.pages())?;
-                if !holds || !page::write(hold, &lock, m, edit) {
-                    batch.lost.push(nth);
-                }
-                batch.done = nth + 1;
             }
+            let made: Vec<&Edit> = run.iter().map(|&nth| &edits[nth]).collect();
+            let made = page::write(hold, &lock, m, &made);
+            let lost = run.into_iter().zip(made).filter(|(_, made)| !made);
+            batch.lost.extend(lost.map(|(nth, _)| nth));
+            batch.done = end;
         }
         Ok(batch)
     })

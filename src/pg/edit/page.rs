@@ -7,11 +7,13 @@ use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
 use super::hold::Hold;
 use super::update_lock::UpdateLock;
 
-/// Makes an edit, and tells so, if the page is as it was judged.
-pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edit: &Edit) -> bool {
+/// Makes edits of one page, each if the page is as it was judged; tells which were made. One
+/// record for all of them.
+pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edits: &[&Edit]) -> Vec<bool> {
     let index = hold.index();
-    if edit.block() >= index.blocks() {
-        return false;
+    let block = edits.first().map_or(u32::MAX, |edit| edit.block());
+    if block >= index.blocks() || edits.iter().any(|edit| edit.block() != block) {
+        return vec![false; edits.len()];
     }
     // SAFETY: the relation is open and has the block. The copy that is changed is a whole page;
     // the record is made of how it differs, and the page is written with it or not at all. Nothing
@@ -19,12 +21,13 @@ pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edit: &Edit) -> bool {
     // buffer.
     unsafe {
         let relation = index.relation();
-        let buffer = pg_sys::ReadBuffer(relation, edit.block());
+        let buffer = pg_sys::ReadBuffer(relation, block);
         pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
         let record = pg_sys::GenericXLogStart(relation);
         let page = pg_sys::GenericXLogRegisterBuffer(record, buffer, 0);
-        let made = edit.apply(m, &mut *page.cast::<[u8; PAGE_SIZE]>());
-        if made {
+        let page = &mut *page.cast::<[u8; PAGE_SIZE]>();
+        let made: Vec<bool> = edits.iter().map(|edit| edit.apply(m, page)).collect();
+        if made.contains(&true) {
             pg_sys::GenericXLogFinish(record);
         } else {
             pg_sys::GenericXLogAbort(record);

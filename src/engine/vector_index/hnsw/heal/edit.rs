@@ -67,6 +67,15 @@ pub enum Change {
         /// The links.
         links: Vec<Tid>,
     },
+    /// Links past elements that are about to be deleted: those go, others come after what stays.
+    Relink {
+        /// The links there are.
+        slots: u16,
+        /// Those to go, and how many rows what they lead to has.
+        out: Vec<(Tid, u8)>,
+        /// Those to come.
+        new: Vec<Judged>,
+    },
 }
 
 /// A change to one page.
@@ -115,45 +124,68 @@ impl Edit {
     /// hole where links move up, and one that ends meanwhile may set the entry point itself.
     pub fn excludes_inserts(&self) -> bool {
         match self {
-            Self::Links { change, .. } => {
-                matches!(change, Change::Prune { .. } | Change::Unlink { .. })
-            }
+            Self::Links { change, .. } => match change {
+                Change::Prune { .. } | Change::Unlink { .. } => true,
+                Change::Relink { out, new, .. } => new.len() < out.len(),
+                Change::Replace { .. } | Change::Append { .. } => false,
+            },
             Self::Entry { .. } => true,
             Self::InsertPage { .. } => false,
         }
     }
 
+    /// What else must still be so, element by element; none where that can only be told right before
+    /// the change is made, by [`Self::holds`].
+    fn wants(&self) -> Option<Vec<Want>> {
+        let Self::Links {
+            of, layer, change, ..
+        } = self
+        else {
+            return None;
+        };
+        let there = |judged: &Judged| Want::There(*judged, *layer);
+        let other = |to: &Judged| match to.at == of.at {
+            true => Want::Never(of.at),
+            false => there(to),
+        };
+        let mut wants = vec![there(of)];
+        match change {
+            Change::Replace { to, .. } => wants.push(other(to)),
+            Change::Append { to, .. } => wants.extend(to.iter().map(other)),
+            Change::Relink { out, new, .. } => {
+                wants.extend(out.iter().map(|&(at, rows)| Want::Rows(at, rows)));
+                wants.extend(new.iter().map(other));
+            }
+            Change::Unlink { .. } => {}
+            Change::Prune { .. } => return None,
+        }
+        Some(wants)
+    }
+
     /// Whether everything else that it was judged by is still so: the elements concerned are
     /// there, and what is taken out of a layer does not belong there.
     pub fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
-        match self {
-            Self::Links {
-                of, layer, change, ..
-            } => {
-                if !is_there(source, of, *layer)? {
-                    return Ok(false);
-                }
-                let to: &[Judged] = match change {
-                    Change::Replace { to, .. } => std::slice::from_ref(to),
-                    Change::Append { to, .. } => to,
-                    Change::Prune { was, stays } => {
-                        return all_illegal(source, of.at, *layer, was, stays);
-                    }
-                    Change::Unlink { .. } => &[],
-                };
-                for to in to {
-                    if to.at == of.at || !is_there(source, to, *layer)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Self::Entry { to, .. } => is_there(source, to, to.level),
+        let judged = match self {
+            Self::Links { of, layer, .. } => is_there(source, of, *layer)?,
+            Self::Entry { to, .. } => is_there(source, to, to.level)?,
             Self::InsertPage { to, .. } => {
                 let mut found = false;
                 read_page(source, *to, &mut |page| found = page.has_hnsw_id())?;
-                Ok(found && *to > 0)
+                found && *to > 0
             }
+        };
+        match self {
+            Self::Links {
+                of,
+                layer,
+                change: Change::Prune { was, stays },
+                ..
+            } if judged => all_illegal(source, of.at, *layer, was, stays),
+            Self::Links { .. } if judged => {
+                let mut all = all_hold(std::slice::from_ref(self), source)?;
+                Ok(all.pop().flatten().unwrap_or(true))
+            }
+            _ => Ok(judged),
         }
     }
 
@@ -214,7 +246,7 @@ impl Edit {
                 to: *was,
             },
             Change::Append { to, .. } => Change::Unlink { links: at(to) },
-            Change::Prune { .. } | Change::Unlink { .. } => return None,
+            Change::Prune { .. } | Change::Unlink { .. } | Change::Relink { .. } => return None,
         };
         Some(Self::Links {
             of: *of,
@@ -309,22 +341,100 @@ impl<'a> Slots<'a> {
                 }
                 self.write(links.into_iter().filter(|link| !out.contains(link)));
             }
+            Change::Relink { slots, out, new } => {
+                let nothing_after = nothing_after(links.len());
+                let goes = |link: &Tid| out.iter().any(|(at, _)| at == link);
+                let stays: Vec<Tid> = links.iter().copied().filter(|link| !goes(link)).collect();
+                let is_new = |new: &Judged| !stays.contains(&new.at);
+                if links.len() != usize::from(*slots)
+                    || !nothing_after
+                    || links.len() - stays.len() != out.len()
+                    || stays.len() + new.len() > self.0.len() / TID
+                    || !new.iter().all(is_new)
+                {
+                    return false;
+                }
+                self.write(stays.into_iter().chain(new.iter().map(|new| new.at)));
+            }
         }
         true
     }
 }
 
+/// Something that must be so for an edit to be made.
+enum Want {
+    /// A live element is there as it was judged and reaches up to a layer.
+    There(Judged, u8),
+    /// A live element has so many rows.
+    Rows(Tid, u8),
+    /// Nothing.
+    Never(Tid),
+}
+
+impl Want {
+    fn at(&self) -> Tid {
+        match self {
+            Self::There(judged, _) => judged.at,
+            Self::Rows(at, _) | Self::Never(at) => *at,
+        }
+    }
+
+    fn is_so(&self, page: &Page<'_>) -> bool {
+        let Some(Item::Element(element)) = page.item(self.at().offset) else {
+            return false;
+        };
+        let is = match self {
+            Self::There(judged, layer) => {
+                element.version() == judged.version
+                    && element.level() == judged.level
+                    && element.level() >= *layer
+            }
+            Self::Rows(_, rows) => element.heap_tids().len() == usize::from(*rows),
+            Self::Never(_) => false,
+        };
+        is && !element.deleted()
+    }
+}
+
+/// Whether what edits were judged by is still so; none of those that this can only be told of
+/// right before they are made. Each page is read once.
+pub fn all_hold(
+    edits: &[Edit],
+    source: &mut dyn PageSource,
+) -> Result<Vec<Option<bool>>, ReadError> {
+    let mut holds = Vec::with_capacity(edits.len());
+    let mut wants = Vec::new();
+    for (nth, edit) in edits.iter().enumerate() {
+        let wanted = edit.wants();
+        holds.push(wanted.as_ref().map(|_| true));
+        wants.extend(wanted.into_iter().flatten().map(|want| (want, nth)));
+    }
+    wants.sort_unstable_by_key(|(want, _)| want.at());
+    let mut at = 0;
+    let mut blocks: Vec<u32> = wants.iter().map(|(want, _)| want.at().block).collect();
+    blocks.dedup();
+    let mut judge = |block: u32, page: Option<&Page<'_>>| {
+        while let Some((want, nth)) = wants.get(at).filter(|(want, _)| want.at().block <= block) {
+            let is_so = want.at().block == block && page.is_some_and(|page| want.is_so(page));
+            if !is_so {
+                holds[*nth] = Some(false);
+            }
+            at += 1;
+        }
+    };
+    source.read(&mut blocks.into_iter(), &mut |block, bytes| {
+        judge(block, Some(&Page::new(bytes)));
+    })?;
+    // What is past the end of the file was not handed on.
+    judge(u32::MAX, None);
+    Ok(holds)
+}
+
 /// Whether a live element is there as it was judged and reaches up to a layer.
 fn is_there(source: &mut dyn PageSource, judged: &Judged, layer: u8) -> Result<bool, ReadError> {
     let mut found = false;
-    read_page(source, judged.at.block, &mut |page| {
-        if let Some(Item::Element(element)) = page.item(judged.at.offset) {
-            found = !element.deleted()
-                && element.version() == judged.version
-                && element.level() == judged.level
-                && element.level() >= layer;
-        }
-    })?;
+    let want = Want::There(*judged, layer);
+    read_page(source, judged.at.block, &mut |page| found = want.is_so(page))?;
     Ok(found)
 }
 

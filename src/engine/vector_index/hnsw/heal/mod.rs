@@ -5,24 +5,29 @@
 //! | [`edit`] | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
 //! | `entry`, `prune`, `link` | the rungs |
+//! | `relink`, `doomed` | links past what the next vacuum deletes |
 //! | `draft`, `search`, `values`, `sources`, `owners` | what the last of them needs |
 //!
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose
 //! page is no longer as it was judged is lost and judged again in the next round.
 
+mod doomed;
 mod draft;
 pub mod edit;
 mod entry;
 mod link;
 mod owners;
 mod prune;
+mod relink;
 mod search;
 mod seen;
 mod sources;
 mod survey;
 mod values;
 
-pub use edit::{Change, Edit, Judged};
+pub use doomed::{BYTES_PER_ROW, Graveyard};
+pub use edit::{Change, Edit, Judged, all_hold};
+pub use relink::{Relinking, cost_ms as relink_ms};
 pub use survey::Survey;
 
 use super::health::HnswFigures;

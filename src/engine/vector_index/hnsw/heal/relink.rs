@@ -1,0 +1,324 @@
+//! Links past what the next vacuum deletes: whoever links to such an element is given some of what
+//! that linked to, so that the vacuum finds nothing to search for.
+//!
+//! pgvector's vacuum searches the graph anew for each element that has a link to a deleted one,
+//! or room for another on the ground layer: per element what it took to build it in, and more. What
+//! an element lost can be found two links away (Singh et al., FreshDiskANN, 2021, algorithm 4),
+//! and what is nearest of that and not behind another link is chosen as pgvector chooses
+//! (Malkov and Yashunin, 2018, algorithm 4). No link to an element that stays is taken out.
+//!
+//! Cost: every value once, some 60 distances and twice as many comparisons of what was found an
+//! element, and each page with links is written once.
+
+use super::PAGE_MS;
+use super::doomed::{Doomed, Graveyard};
+use super::edit::{Change, Edit, Judged};
+use super::search::Near;
+use super::survey::Survey;
+use super::values::Values;
+use crate::vector_index::hnsw::HnswFigures;
+use crate::vector_index::hnsw::slots::unpack;
+use crate::vector_index::page::Tid;
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::{PageSource, ReadError};
+
+/// Elements that may get a link, for each that is missing, and at least.
+const POOL_PER_LINK: usize = 2;
+const MIN_POOL: usize = 32;
+/// Elements met on the way to them, at most.
+const MAX_MET: usize = 512;
+/// Elements that are planned for between two looks at whether to go on.
+const RUN: usize = 256;
+
+/// Time to plan for an element and to write its links, without and for each dimension, in
+/// milliseconds, as measured on 50,000 × 128 with m = 16 (see `benches/decay.rs`).
+const ELEMENT_MS: f64 = 0.02;
+const ELEMENT_MS_PER_DIMENSION: f64 = 0.000_1;
+
+/// What it is expected to take with so many bytes of memory for values, in milliseconds: where they
+/// do not fit, each element's pool is read from as many pages.
+pub fn cost_ms(figures: &HnswFigures, room: u64) -> f64 {
+    let live = figures.live_elements as f64;
+    let dimensions = f64::from(figures.dimensions);
+    let each = ELEMENT_MS + ELEMENT_MS_PER_DIMENSION * dimensions;
+    let reads = match live * (dimensions * 4.0 + 64.0) > room as f64 {
+        true => live * f64::from(figures.m) * 4.0,
+        false => figures.pages as f64,
+    };
+    live * each + reads * PAGE_MS
+}
+
+/// An index whose links are led past what is doomed, run by run in file order.
+pub struct Relinking<'a> {
+    survey: &'a Survey,
+    doomed: Doomed,
+    values: Values,
+    /// For whom each slot was met last.
+    met: Vec<u32>,
+    turn: u32,
+    next: usize,
+}
+
+impl Survey {
+    /// Prepares links past the elements that `table` has no living row of. None where there is
+    /// not enough memory.
+    pub fn relink(
+        &self,
+        shape: &IndexShape,
+        source: &mut dyn PageSource,
+        table: &mut dyn Graveyard,
+    ) -> Result<Option<Relinking<'_>>, ReadError> {
+        let slots = self.graph.slots.count();
+        let Some((doomed, room)) = Doomed::find(self, source, table, self.room)? else {
+            return Ok(None);
+        };
+        let mut values = Values::new(shape, slots, room);
+        let live = self.graph.live.iter().count();
+        let dimensions = self.meta.dimensions as usize;
+        values.fetch_all(source, &self.graph, live, dimensions)?;
+        Ok(Some(Relinking {
+            survey: self,
+            doomed,
+            values,
+            met: vec![0; slots],
+            turn: 0,
+            next: 0,
+        }))
+    }
+}
+
+impl Relinking<'_> {
+    /// Elements that the next vacuum deletes.
+    pub fn doomed(&self) -> u64 {
+        self.doomed.elements.iter().count() as u64
+    }
+
+    /// Slots of the graph dealt with, and how many there are.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.next as u64, self.met.len() as u64)
+    }
+
+    /// The edits for the next elements in the file, at least `most` if there are so many left;
+    /// none once there is nothing left to do.
+    pub fn next(
+        &mut self,
+        source: &mut dyn PageSource,
+        most: usize,
+    ) -> Result<Vec<Edit>, ReadError> {
+        let mut edits = Vec::new();
+        while self.next < self.met.len() && edits.len() < most {
+            let end = self.met.len().min(self.next + RUN);
+            for slot in self.next..end {
+                self.element(slot, source, &mut edits)?;
+            }
+            self.next = end;
+            source.block_count()?;
+        }
+        Ok(edits)
+    }
+
+    /// Whether an element is there and stays.
+    fn stays(&self, slot: usize) -> bool {
+        self.survey.graph.live.contains(slot) && !self.doomed.elements.contains(slot)
+    }
+
+    /// Plans for an element, layer by layer.
+    fn element(
+        &mut self,
+        slot: usize,
+        source: &mut dyn PageSource,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(), ReadError> {
+        let survey = self.survey;
+        if !self.stays(slot) || !survey.has_sound_links(slot) {
+            return Ok(());
+        }
+        let Some(of) = survey.judged(slot) else {
+            return Ok(());
+        };
+        for layer in 0..=of.level {
+            let Some(change) = self.layer(slot, layer, source)? else {
+                continue;
+            };
+            let Some(tuple) = self.values.tuple(slot) else {
+                continue;
+            };
+            edits.push(Edit::Links {
+                of,
+                tuple,
+                layer,
+                change,
+            });
+        }
+        Ok(())
+    }
+
+    /// What to change on a layer of an element.
+    fn layer(
+        &mut self,
+        slot: usize,
+        layer: u8,
+        source: &mut dyn PageSource,
+    ) -> Result<Option<Change>, ReadError> {
+        let survey = self.survey;
+        let graph = &survey.graph;
+        let m = usize::from(survey.meta.m);
+        let room = if layer == 0 { 2 * m } else { m };
+        let links = graph.links(slot, layer);
+        let mut out: Vec<(Tid, u8)> = Vec::new();
+        let mut lost = Vec::new();
+        let mut kept = Vec::with_capacity(room);
+        for &link in links {
+            let Some(target) = graph.live_slot(link) else {
+                // Sick, or new since: not now.
+                return Ok(None);
+            };
+            match self.doomed.elements.contains(target) {
+                true => {
+                    out.push((unpack(link), self.doomed.rows[target]));
+                    lost.push(target);
+                }
+                false => kept.push(target),
+            }
+        }
+        // A vacuum searches for whoever has room on the ground layer.
+        let missing = room.saturating_sub(kept.len());
+        if out.is_empty() && (layer > 0 || missing == 0) {
+            return Ok(None);
+        }
+        let pool = self.pool(slot, layer, &kept, lost, missing);
+        let new = self.choose(slot, &kept, pool, missing, source)?;
+        if out.is_empty() && new.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Change::Relink {
+            slots: links.len() as u16,
+            out,
+            new,
+        }))
+    }
+
+    /// Elements that an element may be given links to: first those that what it lost links to,
+    /// then those that what it keeps does.
+    fn pool(
+        &mut self,
+        slot: usize,
+        layer: u8,
+        kept: &[usize],
+        lost: Vec<usize>,
+        missing: usize,
+    ) -> Vec<usize> {
+        let survey = self.survey;
+        let graph = &survey.graph;
+        if self.turn == u32::MAX {
+            self.met.fill(0);
+            self.turn = 0;
+        }
+        self.turn += 1;
+        let turn = self.turn;
+        self.met[slot] = turn;
+        for &kept in kept {
+            self.met[kept] = turn;
+        }
+        for &lost in &lost {
+            self.met[lost] = turn;
+        }
+        let wanted = (POOL_PER_LINK * missing).max(MIN_POOL);
+        let mut pool = Vec::new();
+        let mut agenda = lost;
+        let mut at = 0;
+        let mut met = 0;
+        while at < agenda.len() && met < MAX_MET {
+            let from = agenda[at];
+            at += 1;
+            for &link in graph.links(from, layer) {
+                let Some(target) = graph.live_slot(link) else {
+                    continue;
+                };
+                if self.met[target] == turn || graph.level(target) < layer {
+                    continue;
+                }
+                self.met[target] = turn;
+                met += 1;
+                match self.doomed.elements.contains(target) {
+                    true => agenda.push(target),
+                    false => pool.push(target),
+                }
+            }
+        }
+        for &from in kept {
+            if pool.len() >= wanted {
+                break;
+            }
+            for &link in graph.links(from, layer) {
+                if let Some(target) = graph.live_slot(link)
+                    && self.met[target] != turn
+                    && graph.level(target) >= layer
+                    && self.stays(target)
+                {
+                    self.met[target] = turn;
+                    pool.push(target);
+                }
+            }
+        }
+        pool
+    }
+
+    /// Of a pool those to link to: the nearest that are nearer to the element than to anything it
+    /// links to, and then the nearest of the rest.
+    fn choose(
+        &mut self,
+        slot: usize,
+        kept: &[usize],
+        mut pool: Vec<usize>,
+        missing: usize,
+        source: &mut dyn PageSource,
+    ) -> Result<Vec<Judged>, ReadError> {
+        let survey = self.survey;
+        let graph = &survey.graph;
+        pool.retain(|&candidate| graph.rows.contains(candidate));
+        let mut wanted = pool.clone();
+        wanted.extend_from_slice(kept);
+        wanted.push(slot);
+        self.values.fetch(source, graph, &wanted)?;
+        let values = &self.values;
+        let Some(value) = values.get(slot) else {
+            return Ok(Vec::new());
+        };
+        let mut near: Vec<Near> = pool
+            .into_iter()
+            .map(|slot| Near {
+                rank: values.rank(value, slot),
+                slot,
+            })
+            .filter(|near| near.rank.is_finite())
+            .collect();
+        let most = (POOL_PER_LINK * missing).max(MIN_POOL);
+        if near.len() > most {
+            near.select_nth_unstable(most);
+            near.truncate(most);
+        }
+        near.sort_unstable();
+        let mut linked = kept.to_vec();
+        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+        for candidate in near {
+            let Some(own) = values.get(candidate.slot) else {
+                continue;
+            };
+            let apart = |&other: &usize| values.rank(own, other) > candidate.rank;
+            match chosen.len() < missing && linked.iter().all(apart) {
+                true => {
+                    linked.push(candidate.slot);
+                    chosen.push(candidate.slot);
+                }
+                false => rest.push(candidate.slot),
+            }
+        }
+        chosen.extend(rest);
+        chosen.truncate(missing);
+        Ok(chosen
+            .into_iter()
+            .filter_map(|slot| survey.judged(slot))
+            .collect())
+    }
+}
