@@ -102,11 +102,7 @@ fn repaired(client: &mut Client) -> Value {
 }
 
 /// How long work takes and how many bytes of log it writes, right after a checkpoint.
-fn measured(
-    server: &Server,
-    database: &str,
-    work: impl FnOnce(&mut Client),
-) -> (Duration, i64) {
+fn measured(server: &Server, database: &str, work: impl FnOnce(&mut Client)) -> (Duration, i64) {
     let mut client = server.client(database);
     client.batch_execute("CHECKPOINT").expect("a checkpoint");
     recall(&mut client);

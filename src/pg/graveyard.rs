@@ -95,12 +95,7 @@ fn look<'a>(
 ///
 /// # Safety
 /// Inside a transaction with an active snapshot; `heap` is an open heap that has the block.
-unsafe fn look_at_page(
-    heap: pg_sys::Relation,
-    block: u32,
-    rows: &[HeapTid],
-    gone: &mut Vec<bool>,
-) {
+unsafe fn look_at_page(heap: pg_sys::Relation, block: u32, rows: &[HeapTid], gone: &mut Vec<bool>) {
     // SAFETY: as the caller promises; the buffer is pinned and locked while rows are looked at,
     // and an error lets go of it with the transaction.
     unsafe {

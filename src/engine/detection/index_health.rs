@@ -15,7 +15,7 @@ use crate::vector_index::{HeapTid, PageSource};
 /// Quality issues need this many elements; broken structure needs none.
 const MIN_ELEMENTS: u64 = 1_000;
 /// Fragmentation beyond this is an issue.
-const MAX_FRAGMENTATION: f32 = 0.5;
+pub const MAX_FRAGMENTATION: f32 = 0.5;
 /// More orphans than this are an issue, or more than this share of the live elements.
 const MAX_ORPHANS: u64 = 100;
 const MAX_ORPHAN_SHARE: f64 = 0.001;

@@ -1,9 +1,10 @@
 //! `vacuum`: dead rows are taken out of the graph, by pgvector's own vacuum or, where that would take
 //! longer, by a rebuild that leaves them out and a vacuum after it.
 
-use super::{in_place, index_rebalance};
 use super::plan::{Measured, PlanFacts, RepairPlan, StepKind};
 use super::strategy::RepairStrategy;
+use super::{in_place, index_rebalance};
+use crate::detection::index_health::MAX_FRAGMENTATION;
 use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
 use crate::verification::{Verdict, validation};
@@ -37,7 +38,9 @@ impl RepairStrategy for VacuumStrategy {
         };
         let build = index_rebalance::rebuild(self.name(), issue, index, &roomy);
         let in_place_ms = vacuum_ms(index, facts, build.estimate.duration_ms);
-        if let Some(relinked) = in_place::relinked(self.name(), issue, index, facts)
+        // Its pages stay: where most of them would be empty they are better built anew.
+        if dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
+            && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts)
             && relinked.estimate.duration_ms < rebuild.estimate.duration_ms.min(in_place_ms)
         {
             return relinked;
@@ -77,13 +80,20 @@ fn vacuum_ms(index: &IndexInfo, facts: &PlanFacts, build_ms: f64) -> f64 {
     }
     let figures = facts.figures.as_ref();
     let live = (index.live_rows as f64).max(1.0);
-    let entries = figures.map_or(live + index.dead_rows as f64, |f| f.heap_tids as f64);
-    let dead = ((entries - live) / entries.max(1.0)).clamp(0.0, 1.0);
+    let dead = dead_share(index, facts);
     let links = FILL * 2.0 * figures.map_or(16.0, |f| f64::from(f.m));
     let relinked = live * (1.0 - (1.0 - dead).powf(links));
     // Shrinks to the live ones, but is searched with the dead ones in it.
     let searches = relinked * build_ms / live * RELINK_BUILDS / (1.0 - dead).max(0.1);
     untouched + searches
+}
+
+/// Share of the index's entries whose rows are dead.
+fn dead_share(index: &IndexInfo, facts: &PlanFacts) -> f64 {
+    let live = (index.live_rows as f64).max(1.0);
+    let figures = facts.figures.as_ref();
+    let entries = figures.map_or(live + index.dead_rows as f64, |f| f.heap_tids as f64);
+    ((entries - live) / entries.max(1.0)).clamp(0.0, 1.0)
 }
 
 /// What a vacuum takes that finds nothing to link anew, in milliseconds.

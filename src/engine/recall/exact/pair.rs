@@ -1,13 +1,13 @@
 //! One value seen from another, in single precision: as exact as pgvector is itself, and as fast
 //! as the processor. For whoever follows a graph and compares as it goes.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::distance::{Operand, rank};
 use crate::vector_index::shape::Metric;
 
-/// Sums that do not wait for one another.
-const LANES: usize = 16;
+/// Registers of sums that do not wait for one another.
+const SUMS: usize = 4;
 
 /// How values are compared.
 pub(crate) struct Pairs {
@@ -33,29 +33,95 @@ impl Pairs {
         if x.len() != y.len() {
             return None;
         }
-        let sum = match self.metric {
-            Metric::L2 => self.sum(x, y, |x, y| (x - y) * (x - y)),
-            Metric::InnerProduct => -self.sum(x, y, |x, y| x * y),
-            Metric::L1 => self.sum(x, y, |x, y| (x - y).abs()),
+        let of = match self.metric {
+            Metric::L2 => Of::Squares,
+            Metric::InnerProduct => Of::Products,
+            Metric::L1 => Of::Differences,
             _ => return rank(self.metric, a, b),
         };
-        Some(f64::from(sum))
+        let sum = f64::from(self.arch.dispatch(Sum { of, a: x, b: y }));
+        Some(match self.metric {
+            Metric::InnerProduct => -sum,
+            _ => sum,
+        })
     }
+}
 
-    fn sum(&self, a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
-        self.arch.dispatch(
-            #[inline(always)]
-            || {
-                let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-                let mut sums = [0.0; LANES];
-                for (a, b) in a.iter().zip(b) {
-                    for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
-                        *sum += f(*x, *y);
-                    }
-                }
-                let rest = a_rest.iter().zip(b_rest).map(|(x, y)| f(*x, *y));
-                sums.iter().sum::<f32>() + rest.sum::<f32>()
-            },
-        )
+/// What is summed.
+#[derive(Clone, Copy)]
+enum Of {
+    /// (x − y)².
+    Squares,
+    /// x · y.
+    Products,
+    /// |x − y|.
+    Differences,
+}
+
+/// A sum over dimensions. No closure of it may be called before the instructions are chosen: it
+/// would be compiled to those that every processor has.
+struct Sum<'a> {
+    of: Of,
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl WithSimd for Sum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let Self { of, a, b } = self;
+        match of {
+            Of::Squares => sum(
+                simd,
+                (a, b),
+                #[inline(always)]
+                |x, y, sum| {
+                    let apart = simd.sub_f32s(x, y);
+                    simd.mul_add_e_f32s(apart, apart, sum)
+                },
+                |x, y| (x - y) * (x - y),
+            ),
+            Of::Products => sum(
+                simd,
+                (a, b),
+                #[inline(always)]
+                |x, y, sum| simd.mul_add_e_f32s(x, y, sum),
+                |x, y| x * y,
+            ),
+            Of::Differences => sum(
+                simd,
+                (a, b),
+                #[inline(always)]
+                |x, y, sum| simd.add_f32s(sum, simd.abs_f32s(simd.sub_f32s(x, y))),
+                |x, y| (x - y).abs(),
+            ),
+        }
     }
+}
+
+/// Σ f(aᵢ, bᵢ): register by register, and one by one what does not fill one.
+#[inline(always)]
+fn sum<S: Simd>(
+    simd: S,
+    (a, b): (&[f32], &[f32]),
+    add: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s,
+    one: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let ((a, a_last), (b, b_last)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
+    let mut sums = [simd.splat_f32s(0.0); SUMS];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
+            *sum = add(*x, *y, *sum);
+        }
+    }
+    for ((sum, x), y) in sums.iter_mut().zip(a_last).zip(b_last) {
+        *sum = add(*x, *y, *sum);
+    }
+    let [p, q, r, s] = sums;
+    let all = simd.add_f32s(simd.add_f32s(p, q), simd.add_f32s(r, s));
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| one(*x, *y)).sum();
+    simd.reduce_sum_f32s(all) + rest
 }

@@ -4,6 +4,8 @@
 mod edits;
 // Any graph at all.
 mod random;
+// Links past what the next vacuum deletes.
+mod relink;
 // Graphs as pgvector builds them, with faults planted.
 mod planted;
 

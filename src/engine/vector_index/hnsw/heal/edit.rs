@@ -434,7 +434,9 @@ pub fn all_hold(
 fn is_there(source: &mut dyn PageSource, judged: &Judged, layer: u8) -> Result<bool, ReadError> {
     let mut found = false;
     let want = Want::There(*judged, layer);
-    read_page(source, judged.at.block, &mut |page| found = want.is_so(page))?;
+    read_page(source, judged.at.block, &mut |page| {
+        found = want.is_so(page)
+    })?;
     Ok(found)
 }
 

@@ -11,6 +11,7 @@
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose
 //! page is no longer as it was judged is lost and judged again in the next round.
 
+mod codes;
 mod doomed;
 mod draft;
 pub mod edit;

@@ -87,24 +87,25 @@ impl Values {
     }
 
     /// Reads the values of all elements, in file order, if there is room for so many of so many
-    /// dimensions.
+    /// dimensions; tells whether there was.
     pub(super) fn fetch_all(
         &mut self,
         source: &mut dyn PageSource,
         graph: &Graph,
         elements: usize,
         dimensions: usize,
-    ) -> Result<(), ReadError> {
+    ) -> Result<bool, ReadError> {
         let each = dimensions
             .saturating_mul(size_of::<f32>())
             .saturating_add(OVERHEAD);
         if elements.saturating_mul(each) > self.limit {
-            return Ok(());
+            return Ok(false);
         }
         let blocks = source.block_count()?;
         source.read(&mut (1..blocks), &mut |block, bytes| {
             self.take(graph, block, &Page::new(bytes));
-        })
+        })?;
+        Ok(true)
     }
 
     /// Keeps the values of a page.
@@ -144,6 +145,22 @@ impl Values {
     /// The value of an element that was fetched; none where it cannot be read.
     pub(super) fn get(&self, slot: usize) -> Option<&Operand> {
         self.kept.get(*self.places.get(slot)? as usize)
+    }
+
+    /// All values that are kept, by their number.
+    pub(super) fn all(&self) -> &[Operand] {
+        &self.kept
+    }
+
+    /// The number of the value of an element that was fetched.
+    pub(super) fn number(&self, slot: usize) -> Option<usize> {
+        let number = *self.places.get(slot)? as usize;
+        (number < self.kept.len()).then_some(number)
+    }
+
+    /// Bytes that values may still take.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.bytes)
     }
 
     /// How far a fetched element is from a value, for ordering; infinity where that has no answer.

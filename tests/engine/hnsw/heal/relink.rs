@@ -1,0 +1,207 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{
+    Change, Edit, Graveyard, Survey, all_hold,
+};
+use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
+
+use super::super::model::{Built, Bytes, El, Index, Link};
+use super::super::source::Source;
+use super::{MEMORY, grown, illegal_links, make, orphans, points, read_back, shape};
+
+/// A table in which the rows of these elements are gone.
+struct Gone(HashSet<u32>);
+
+impl Graveyard for Gone {
+    fn are_gone(&mut self, rows: &[HeapTid], gone: &mut Vec<bool>) -> Result<(), ReadError> {
+        assert!(rows.is_sorted(), "rows are asked for in their order");
+        gone.extend(rows.iter().map(|row| self.0.contains(&row.block)));
+        Ok(())
+    }
+}
+
+/// The edits that lead links past elements whose rows are gone.
+fn relinked(pages: &[Bytes], gone: &[usize], memory: usize) -> Option<Vec<Edit>> {
+    let mut source = Source::quiet(pages.to_vec());
+    let survey = Survey::take(&mut source, memory).expect("pages that can be read")?;
+    let mut table = Gone(gone.iter().map(|&element| element as u32).collect());
+    let relinking = survey.relink(&shape(), &mut source, &mut table);
+    let mut relinking = relinking.expect("pages that can be read")?;
+    let mut edits = Vec::new();
+    loop {
+        let more = relinking.next(&mut source, 50).expect("a plan");
+        if more.is_empty() {
+            let (done, all) = relinking.progress();
+            assert_eq!(done, all);
+            return Some(edits);
+        }
+        edits.extend(more);
+    }
+}
+
+fn applied(index: &Index, built: &Built, edits: &[Edit]) -> Index {
+    let mut pages = built.pages.clone();
+    let (undo, lost) = make(&mut pages, index.m, edits);
+    assert_eq!((undo.len(), lost), (0, 0));
+    read_back(index, built, &pages)
+}
+
+/// Every third element but the entry point.
+fn a_third(index: &Index) -> Vec<usize> {
+    (1..index.elements.len()).filter(|i| i % 3 == 1).collect()
+}
+
+fn links_to(index: &Index, which: &[usize], from: impl Fn(usize) -> bool) -> usize {
+    let goes = |link: &&Link| matches!(link, Link::To(to) if which.contains(to));
+    let elements = index.elements.iter().enumerate();
+    let from = elements.filter(|(i, _)| from(*i));
+    from.map(|(_, el)| el.layers.iter().flatten().filter(goes).count())
+        .sum()
+}
+
+#[test]
+fn nobody_links_to_what_is_about_to_be_deleted_and_all_else_is_reached_without_it() {
+    let index = grown(&points(600, 4, 3), 6);
+    let built = index.build();
+    let gone = a_third(&index);
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let mut after = applied(&index, &built, &edits);
+    assert_eq!(illegal_links(&after), []);
+    assert_eq!(links_to(&after, &gone, |i| !gone.contains(&i)), 0);
+    // pgvector's vacuum searches for whoever has room on the ground layer.
+    let room = 2 * usize::from(index.m);
+    for (i, el) in after.elements.iter().enumerate() {
+        let links = el.layers[0].iter().filter(|link| **link != Link::Hole);
+        assert!(gone.contains(&i) || links.count() == room, "{i}");
+    }
+    for &i in &gone {
+        after.elements[i] = El::ground(0, &[]).deleted();
+    }
+    assert!(orphans(&after).len() <= 1, "{:?}", orphans(&after));
+}
+
+#[test]
+fn no_link_between_those_that_stay_is_taken_out() {
+    let index = grown(&points(300, 4, 5), 6);
+    let built = index.build();
+    let gone = a_third(&index);
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let after = applied(&index, &built, &edits);
+    for (i, (was, is)) in index.elements.iter().zip(&after.elements).enumerate() {
+        for (layer, links) in was.layers.iter().enumerate() {
+            let lost = |link: &&Link| !is.layers[layer].contains(link);
+            let lost: Vec<_> = links.iter().filter(lost).collect();
+            let goes = |link: &&&Link| matches!(link, Link::To(to) if gone.contains(to));
+            assert_eq!(lost.iter().filter(goes).count(), lost.len(), "{i}");
+            assert!(
+                !gone.contains(&i) || lost.is_empty(),
+                "{i} is left as it is"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_edit_is_lost_where_what_was_dead_has_a_new_row() {
+    let mut index = grown(&points(200, 4, 9), 6);
+    let built = index.build();
+    let gone = a_third(&index);
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    for &i in &gone {
+        index.elements[i].rows.push((9_000, 1));
+    }
+    let mut pages = index.build().pages;
+    let before = pages.clone();
+    let (_, lost) = make(&mut pages, index.m, &edits);
+    let unlinks = |edit: &&Edit| matches!(edit, Edit::Links { change: Change::Relink { out, .. }, .. } if !out.is_empty());
+    assert_eq!(lost, edits.iter().filter(unlinks).count());
+    assert!(lost > 100);
+    let after = read_back(&index, &built, &pages);
+    let before = read_back(&index, &built, &before);
+    assert_eq!(
+        links_to(&after, &gone, |_| true),
+        links_to(&before, &gone, |_| true)
+    );
+}
+
+#[test]
+fn inserts_are_kept_out_only_where_a_layer_gets_shorter() {
+    let index = grown(&points(300, 4, 5), 6);
+    let pages = index.build().pages;
+    let edits = relinked(&pages, &a_third(&index), MEMORY).expect("ample memory");
+    for edit in edits {
+        let Edit::Links {
+            change: Change::Relink { out, new, .. },
+            ..
+        } = &edit
+        else {
+            panic!("{edit:?}");
+        };
+        assert_eq!(edit.excludes_inserts(), new.len() < out.len());
+    }
+}
+
+#[test]
+fn where_everything_is_dead_or_nothing_is_there_is_little_to_do() {
+    let index = grown(&points(200, 4, 2), 6);
+    let pages = index.build().pages;
+    let all: Vec<usize> = (0..200).collect();
+    assert_eq!(relinked(&pages, &all, MEMORY), Some(Vec::new()));
+    let edits = relinked(&pages, &[], MEMORY).expect("ample memory");
+    assert!(edits.iter().all(|edit| matches!(
+        edit,
+        Edit::Links { layer: 0, change: Change::Relink { out, .. }, .. } if out.is_empty()
+    )));
+    let nothing = Index::new(6, Vec::new()).build().pages;
+    assert_eq!(relinked(&nothing, &[], MEMORY), Some(Vec::new()));
+}
+
+#[test]
+fn without_memory_there_is_no_plan() {
+    let pages = grown(&points(600, 4, 3), 6).build().pages;
+    assert_eq!(relinked(&pages, &[1], 1 << 10), None);
+}
+
+/// A table that answers too little.
+struct Silent;
+
+impl Graveyard for Silent {
+    fn are_gone(&mut self, _: &[HeapTid], _: &mut Vec<bool>) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_row_of_which_nothing_is_known_is_not_gone() {
+    let pages = grown(&points(200, 4, 2), 6).build().pages;
+    let mut source = Source::quiet(pages);
+    let survey = Survey::take(&mut source, MEMORY).expect("pages that can be read");
+    let survey = survey.expect("ample memory");
+    let relinking = survey.relink(&shape(), &mut source, &mut Silent);
+    assert_eq!(relinking.expect("a plan").expect("memory").doomed(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn together_edits_hold_as_they_do_one_by_one(seed in any::<u64>(), changed in 0usize..40) {
+        let mut index = grown(&points(120, 4, seed), 4);
+        let gone = a_third(&index);
+        let edits = relinked(&index.build().pages, &gone, MEMORY).expect("ample memory");
+        for i in (0..120).step_by(changed + 3) {
+            match i % 3 {
+                0 => index.elements[i].rows.push((7_000, 1)),
+                1 => index.elements[i] = index.elements[i].clone().deleted(),
+                _ => index.elements[i].version += 1,
+            }
+        }
+        let pages = index.build().pages;
+        let together = all_hold(&edits, &mut Source::quiet(pages.clone())).expect("pages");
+        for (edit, holds) in edits.iter().zip(together) {
+            let alone = edit.holds(&mut Source::quiet(pages.clone())).expect("pages");
+            prop_assert_eq!(holds, Some(alone));
+        }
+    }
+}
