@@ -71,10 +71,7 @@ pub fn plan(
     let fits =
         figures.is_some_and(|figures| !figures.sampled) && memory_bytes <= facts.build_memory;
     let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
-    // A rebuild is compared with what was there too, which its estimate leaves out.
-    let compared = |step: &StepKind| matches!(step, StepKind::Baseline | StepKind::Verify);
-    let mending = steps.iter().zip(&costs).filter(|(step, _)| !compared(step));
-    let pays = mending.map(|(_, cost)| cost).sum::<f64>() <= rebuild.duration_ms;
+    let pays = work_ms(&steps, &costs) <= rebuild.duration_ms;
     let helps = is_graph && fits && pays && !facts.in_place_failed;
     if !helps && !is_only_way(kind) {
         return None;
@@ -94,12 +91,14 @@ pub fn plan(
 }
 
 /// The plan by which a vacuum of the only vector index of a table finds nothing to search for: links
-/// are led past dead rows first.
+/// are led past dead rows first. None where that is not possible, was tried in vain on this file of
+/// the index, or does not take less than `limit_ms`.
 pub fn relinked(
     strategy: &str,
     issue: &Issue,
     index: &IndexInfo,
     facts: &PlanFacts,
+    limit_ms: f64,
 ) -> Option<RepairPlan> {
     use StepKind::{Baseline, Link, Relink, Vacuum, Verify};
     let figures = facts.figures.as_ref().filter(|figures| !figures.sampled)?;
@@ -119,6 +118,9 @@ pub fn relinked(
         step => cost(*step, figures, index, facts),
     });
     let costs: Vec<f64> = costs.collect();
+    if work_ms(&steps, &costs) >= limit_ms {
+        return None;
+    }
     Some(RepairPlan {
         strategy: strategy.into(),
         repair_type: REPAIR_TYPE.into(),
@@ -135,6 +137,14 @@ pub fn relinked(
         heavy: false,
         on_request: false,
     })
+}
+
+/// What steps are expected to take, comparing aside: a rebuild is compared with what was there too,
+/// which its estimate leaves out.
+fn work_ms(steps: &[StepKind], costs: &[f64]) -> f64 {
+    let works = |step: &StepKind| !matches!(step, StepKind::Baseline | StepKind::Verify);
+    let work = steps.iter().zip(costs).filter(|(step, _)| works(step));
+    work.map(|(_, cost)| cost).sum()
 }
 
 /// Bytes of the graph in memory and of what is planned on it.

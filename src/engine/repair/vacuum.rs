@@ -38,10 +38,10 @@ impl RepairStrategy for VacuumStrategy {
         };
         let build = index_rebalance::rebuild(self.name(), issue, index, &roomy);
         let in_place_ms = vacuum_ms(index, facts, build.estimate.duration_ms);
+        let least_ms = rebuild.estimate.duration_ms.min(in_place_ms);
         // Its pages stay: where most of them would be empty they are better built anew.
         if dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
-            && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts)
-            && relinked.estimate.duration_ms < rebuild.estimate.duration_ms.min(in_place_ms)
+            && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts, least_ms)
         {
             return relinked;
         }

@@ -1,6 +1,7 @@
 //! Dead rows that nobody vacuums.
 
 use super::stage::{Stage, options};
+use crate::harness::Embeddings;
 
 #[test]
 fn many_dead_rows_go_with_a_rebuild_and_a_vacuum_that_finds_little_to_do() {
@@ -36,6 +37,52 @@ fn many_dead_rows_go_with_a_rebuild_and_a_vacuum_that_finds_little_to_do() {
     let deleted: i64 =
         stage.value("SELECT deleted_elements FROM ruvector_dag_hnsw_health('stale_embedding')");
     assert_eq!(deleted, 0);
+}
+
+#[test]
+fn links_are_led_past_dead_rows_and_the_vacuum_finds_nothing_to_search_for() {
+    let stage = Stage::start(options());
+    stage.server.set("ruvector.dag_healing_enabled", "off");
+    let rows = Embeddings::descriptions();
+    stage.execute(&format!(
+        "CREATE TABLE churned (id int, body text, embedding vector({}))",
+        rows.dimensions
+    ));
+    rows.copy_into(&mut stage.client(), "churned", 0..5_000);
+    stage.execute(
+        "CREATE INDEX churned_embedding ON churned USING hnsw (embedding vector_cosine_ops)",
+    );
+    let before: u32 =
+        stage.value("SELECT relfilenode FROM pg_class WHERE relname = 'churned_embedding'");
+    stage.execute("DELETE FROM churned WHERE id % 5 < 2");
+    // What is deleted and comes again with the same value is not dead.
+    stage.execute(
+        "INSERT INTO churned SELECT id + 100000, embedding FROM churned WHERE id % 50 = 3",
+    );
+    stage.server.reset("ruvector.dag_healing_enabled");
+    stage.wait_until_healed("churned");
+    let history: serde_json::Value =
+        stage.value("SELECT to_jsonb(h) FROM ruvector_dag_repair_history('churned') h");
+    assert_eq!(history["repair_type"], "in_place", "{history:#}");
+    assert_eq!(history["issue_type"], "dead_tuples");
+    let after: u32 =
+        stage.value("SELECT relfilenode FROM pg_class WHERE relname = 'churned_embedding'");
+    assert_eq!(after, before);
+    let relink = &history["details"]["relink"];
+    let doomed = relink["doomed"].as_i64().expect("a number");
+    assert!(doomed > 1_900, "{history:#}");
+    let faults: i64 =
+        stage.value("SELECT count(*) FROM ruvector_dag_index_check('churned_embedding', true)");
+    assert_eq!(faults, 0);
+    let (deleted, orphans): (i64, i64) = {
+        let row = stage.client().query_one(
+            "SELECT deleted_elements, orphan_count FROM ruvector_dag_hnsw_health('churned_embedding')",
+            &[],
+        );
+        let row = row.expect("the index's health");
+        (row.get(0), row.get(1))
+    };
+    assert_eq!((deleted, orphans), (doomed, 0));
 }
 
 #[test]
