@@ -6,9 +6,14 @@ mod mended;
 // Others who write, wait, hold locks or end the repair.
 mod others;
 mod plant;
+// Damage again and again while others write and vacuum.
+mod fire;
+mod under_fire;
 // What is asked for: the plan, progress, cancelling, undoing, and what never starts by itself.
 mod request;
 
+use crate::check::pages;
+use crate::harness;
 use postgres::Client;
 use serde_json::Value;
 

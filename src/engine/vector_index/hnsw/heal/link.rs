@@ -36,7 +36,7 @@ const MIN_IN_DEGREE: u8 = 3;
 /// of others is at stake. Of the searches for others a share of e^(−(n − 1) / 5) misses an orphan
 /// that n elements link to, as measured on 100,000 × 128 with m = 16 and `hnsw.ef_search` = 40.
 const FEW: f64 = 0.003;
-const LINKS_TO_FIND: f64 = 5.0;
+const LINKS_TO_FIND: f64 = 8.0;
 /// Times that an orphan is searched for.
 const MAX_TRIES: usize = 3;
 /// Rows of orphans kept to search for them afterwards.
@@ -166,7 +166,7 @@ pub(super) fn plan(
 fn enough(orphans: usize, live: usize, m: u16) -> u16 {
     let share = orphans as f64 / live.max(1) as f64;
     let links = 1.0 + LINKS_TO_FIND * (share / FEW).ln();
-    links.clamp(1.0, f64::from(m)) as u16
+    links.clamp(1.0, 1.5 * f64::from(m)) as u16
 }
 
 struct Linker<'a> {
@@ -272,13 +272,20 @@ impl Linker<'_> {
         Ok(chosen)
     }
 
-    /// Has elements near an orphan link to it as well, those with free slots, until enough do.
+    /// Has elements near an orphan link to it as well, those with free slots, until enough do:
+    /// first those that it links to itself, which lie all around it, then the nearest. Among them those on
+    /// pages that are written to anyway go first.
     fn strengthen(&mut self, orphan: usize, near: &[Near]) -> Result<(), ReadError> {
         let survey = self.draft.survey;
         let Some(to) = survey.judged(orphan) else {
             return Ok(());
         };
-        for &Near { slot, .. } in near {
+        let around = self.draft.targets(orphan, 0);
+        self.values.fetch(self.source, &survey.graph, &around)?;
+        let nearest = near.iter().map(|near| near.slot);
+        let mut owners: Vec<usize> = around.into_iter().chain(nearest).collect();
+        owners.sort_by_key(|&slot| !self.is_written(slot));
+        for slot in owners {
             if u16::from(self.draft.in_degree(orphan)) >= self.enough {
                 break;
             }

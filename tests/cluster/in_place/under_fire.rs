@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use super::fire::{self, Ends, Field, ROWS};
+use super::plant::quiet;
+use crate::harness::vacuum;
+use crate::healing::stage::{DATABASE, options};
+
+/// Times that damage is planted.
+const ROUNDS: usize = 2;
+
+#[test]
+fn nothing_is_lost_or_found_twice_while_others_write_and_vacuum() {
+    let stage = quiet(
+        options()
+            .setting("ruvector.dag_healing_interval_ms", 500)
+            .setting("autovacuum_naptime", "1s")
+            .setting("max_connections", 40),
+    );
+    fire::fill(&mut stage.client(), ROWS);
+    stage.server.reset("ruvector.dag_healing_enabled");
+    let (server, field) = (&stage.server, Field::default());
+    let logs = std::thread::scope(|scope| {
+        let end = Ends(&field);
+        let field = &field;
+        let clients: Vec<_> = (0..2)
+            .map(|number| scope.spawn(move || fire::client(server, DATABASE, number, field)))
+            .collect();
+        let vacuums = scope.spawn(|| fire::vacuum(server, DATABASE, field));
+        for round in 0..ROUNDS {
+            std::thread::sleep(Duration::from_secs(2));
+            field.damage(server, DATABASE, "fire_hnsw", |file| {
+                let which = file.ordinary(15 + round);
+                file.cut(&which, |_| true);
+            });
+            stage.execute("SELECT ruvector_dag_health_check('fire')");
+            stage.wait_for(&format!(
+                "SELECT count(*) >= {} FROM ruvector_dag_repair_history('fire')
+                 WHERE issue_type IN ('orphan_nodes', 'poor_connectivity') AND status = 'succeeded'",
+                round + 1
+            ));
+            stage.let_an_hour_pass();
+        }
+        drop(end);
+        vacuums.join().expect("vacuums without an error");
+        let clients = clients.into_iter().map(|client| client.join());
+        let logs: Result<Vec<_>, _> = clients.collect();
+        logs.expect("clients without an error")
+    });
+    stage.server.set("ruvector.dag_healing_enabled", "off");
+    let unmended: Vec<String> = stage
+        .client()
+        .query(
+            "SELECT concat_ws(' ', issue_type, repair_type, status, error) FROM ruvector_dag_repair_history('fire')
+             WHERE status <> 'succeeded'",
+            &[],
+        )
+        .expect("the history")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let (all, missed) = fire::account(&mut stage.client(), &logs);
+    assert!(all > 50, "{all} rows were written");
+    assert!(
+        missed * 100 <= all,
+        "{missed} of {all} rows are not found: {unmended:?}"
+    );
+    vacuum(&mut stage.client(), "fire");
+    let faults: Vec<String> = stage
+        .client()
+        .query(
+            "SELECT message FROM ruvector_dag_index_check('fire_hnsw', true)",
+            &[],
+        )
+        .expect("a check")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(faults, [""; 0], "{unmended:?}");
+}
