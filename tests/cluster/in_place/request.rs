@@ -137,3 +137,38 @@ fn rows_in_tight_clusters_are_linked_when_asked_for_and_not_before() {
     assert_eq!(orphans(&stage, "docs_embedding"), 0);
     assert_eq!(breaches(&mut stage.client(), "docs_embedding", true), []);
 }
+
+#[test]
+fn links_after_which_less_is_found_are_taken_out_and_a_rebuild_follows_under_the_same_number() {
+    let stage = stage();
+    stage.put_up_gates();
+    with_orphans(&stage);
+    let before = identity(&stage, "docs_embedding");
+    let gate = stage.hold("verify");
+    ask(&mut stage.client(), "docs", "orphan_nodes", false);
+    stage.waiting_worker("advisory");
+    // Meanwhile so many rows share a value in the middle of the others that searches end among them.
+    stage.execute(
+        "INSERT INTO docs SELECT 100000 + i, 'the same', array_fill(0.5, ARRAY[16])::vector
+         FROM generate_series(1, 1500) i",
+    );
+    drop(gate);
+    let repair = stage.ended_repair("docs");
+    let history = history(&stage, "docs");
+    let details = &history["details"];
+    let reason = details["in_place"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("recall"), "{repair:?} {history:#}");
+    assert!(
+        details["taken_back"]["edits"].as_i64() > Some(100),
+        "{history:#}"
+    );
+    assert_eq!(history["repair_type"], "index_rebuild", "{history:#}");
+    assert_eq!(
+        stage.value::<i64>("SELECT count(*) FROM ruvector_dag_repair_history()"),
+        1
+    );
+    // The rebuild finds its way no better: what there was is what there is.
+    assert_eq!(repair.status, "rolled_back", "{history:#}");
+    assert_eq!(identity(&stage, "docs_embedding"), before);
+    assert_eq!(breaches(&mut stage.client(), "docs_embedding", true), []);
+}
