@@ -239,7 +239,7 @@ impl Mending {
         let survey = self.survey(index, &mut 0.0)?;
         let orphans = survey.orphan_count();
         self.survey = Some(survey);
-        if orphans == 0 && !is_decayed_by_dead_rows(index.dead_rows, index.live_rows) {
+        if orphans == 0 && !is_decayed_by_dead_rows(true, index.dead_rows, index.live_rows) {
             return Ok(());
         }
         let sparing = sparing();

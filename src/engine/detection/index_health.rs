@@ -32,7 +32,10 @@ const MAX_TRAINING_HOURS: f32 = 168.0;
 const MIN_CENTROID_QUALITY: f32 = 0.85;
 /// Dead rows are an issue past this share of all rows, once there are this many. Autovacuum
 /// acts at a fifth: a table past this is one that it does not reach.
-const MAX_DEAD_SHARE: f64 = 0.3;
+pub const MAX_DEAD_SHARE: f64 = 0.3;
+/// The same of a graph: to lead its links past them is cheap, and before autovacuum, which searches
+/// anew for whoever links to one, is the time for it.
+const MAX_DEAD_SHARE_OF_GRAPH: f64 = 0.1;
 const MIN_DEAD_ROWS: u64 = 1_000;
 /// A look is due when this share of the rows has changed since the last, or this many.
 const CHANGED_SHARE: f64 = 0.01;
@@ -102,16 +105,20 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         }
     }
     // Counters that name more dead rows than the index has entries are out of date: a vacuum has
-    // been there, and a session told of its deletes later.
+    // been there, and a session told of its deletes later. Rows updated where they were have no
+    // entry of their own.
     let entries = look
         .hnsw
         .as_ref()
         .map(|figures| figures.heap_tids)
         .or_else(|| look.ivfflat.as_ref().map(|figures| figures.vectors))
         .unwrap_or(u64::MAX);
-    if index.dead_rows <= entries && is_decayed_by_dead_rows(index.dead_rows, index.live_rows) {
-        let share = index.dead_rows as f64 / (index.dead_rows + index.live_rows) as f64;
-        let evidence = json!({"dead_rows": index.dead_rows, "live_rows": index.live_rows});
+    let dead = index.dead_rows.min(entries.saturating_sub(index.live_rows));
+    if index.dead_rows <= entries
+        && is_decayed_by_dead_rows(look.hnsw.is_some(), dead, index.live_rows)
+    {
+        let share = dead as f64 / (dead + index.live_rows) as f64;
+        let evidence = json!({"dead_rows": dead, "live_rows": index.live_rows});
         let share = share as f32;
         add(IndexIssue::DeadTuples { index: name, share }, evidence);
     }
@@ -268,9 +275,13 @@ impl IndexHealthCheck {
     }
 }
 
-/// Whether dead rows are so many that searches spend much of their time on them.
-pub fn is_decayed_by_dead_rows(dead: u64, live: u64) -> bool {
-    dead >= MIN_DEAD_ROWS && dead as f64 > (dead + live) as f64 * MAX_DEAD_SHARE
+/// Whether dead rows are so many that something is to be done about them.
+pub fn is_decayed_by_dead_rows(is_graph: bool, dead: u64, live: u64) -> bool {
+    let most = match is_graph {
+        true => MAX_DEAD_SHARE_OF_GRAPH,
+        false => MAX_DEAD_SHARE,
+    };
+    dead >= MIN_DEAD_ROWS && dead as f64 > (dead + live) as f64 * most
 }
 
 /// Whether an index is worth reading again, given the last look and what the catalog shows.

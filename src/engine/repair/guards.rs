@@ -4,8 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::in_place;
 use super::plan::{Approved, RepairPlan};
-use crate::model::Timestamp;
+use crate::detection::index_health::MAX_DEAD_SHARE;
+use crate::model::{IndexIssue, Issue, Timestamp};
 use crate::ports::IssueState;
 use crate::settings::HealingConfig;
 
@@ -79,6 +81,14 @@ pub fn approve(
     if plan.on_request {
         let reason = "it is the nature of these rows; ruvector_dag_repair mends it on request";
         return Err(Refusal::new("on_request", reason));
+    }
+    if let Issue::Index(IndexIssue::DeadTuples { share, .. }) = &plan.issue
+        && plan.repair_type != in_place::REPAIR_TYPE
+        && f64::from(*share) <= MAX_DEAD_SHARE
+    {
+        let reason = "links cannot be led past dead rows in place, or not for less; autovacuum \
+                      sees to them as it is set";
+        return Err(Refusal::new("left_to_autovacuum", reason));
     }
     rested(state, now)?;
     approve_next(plan, conditions, config)

@@ -178,7 +178,7 @@ pub fn vacuumed(before: &Measured, after: &Measured) -> Verdict {
         after.dead_rows.unwrap_or_default(),
         after.live_rows.unwrap_or_default(),
     );
-    if is_decayed_by_dead_rows(dead, live) {
+    if is_decayed_by_dead_rows(before.hnsw.is_some(), dead, live) {
         return Verdict::Undo(format!(
             "{dead} of {} dead rows remain: something still needs them",
             before.dead_rows.unwrap_or_default()

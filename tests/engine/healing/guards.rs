@@ -9,6 +9,8 @@ use ruvector_dag_healing_engine::repair::strategy::RepairStrategy;
 use ruvector_dag_healing_engine::repair::vacuum::VacuumStrategy;
 use ruvector_dag_healing_engine::settings::HealingConfig;
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
+use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
+use ruvector_dag_healing_engine::vector_index::value::ValueType;
 
 use super::{fragmentation, healthy, index};
 
@@ -192,6 +194,26 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
 /// What makes a plan another.
 type Change = dyn Fn(&mut IndexInfo, &mut PlanFacts);
 
+fn l2() -> IndexShape {
+    IndexShape {
+        value_type: ValueType::Vector,
+        metric: Metric::L2,
+        normalized: false,
+        dimensions: None,
+        option: None,
+    }
+}
+
+/// Whether a repair may start by itself, or the code of the reason why not.
+fn approved(plan: RepairPlan) -> Result<(), String> {
+    let config = HealingConfig {
+        repair_timeout_secs: 86_400,
+        ..HealingConfig::default()
+    };
+    let approved = approve(plan, &state(), &Conditions::default(), &config, 0);
+    approved.map(|_| ()).map_err(|refusal| refusal.code)
+}
+
 #[test]
 fn dead_rows_are_taken_out_in_the_cheaper_way() {
     let plan = |dead_share: f64, change: &Change| {
@@ -234,6 +256,43 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
     for change in others {
         assert_eq!(plan(0.4, change).steps, [StepKind::Vacuum]);
     }
+    let shaped: &Change = &|index, _| index.shape = Some(l2());
+    for share in [0.15, 0.4] {
+        let relinked = plan(share, shaped);
+        let steps = [
+            StepKind::Baseline,
+            StepKind::Relink,
+            StepKind::Vacuum,
+            StepKind::Link,
+            StepKind::Verify,
+        ];
+        assert_eq!(
+            (&relinked.steps[..], relinked.reversible),
+            (&steps[..], false)
+        );
+        assert_eq!(relinked.costs_ms.len(), steps.len());
+        assert!(approved(relinked).is_ok());
+    }
+    let not: [&Change; 3] = [
+        &|_, facts| facts.vector_indexes = 2,
+        &|_, facts| facts.in_place_failed = true,
+        // The graph does not fit into memory.
+        &|_, facts| facts.build_memory = 1 << 20,
+    ];
+    for change in not {
+        let plan = |share| {
+            plan(share, &|index, facts| {
+                shaped(index, facts);
+                change(index, facts);
+            })
+        };
+        assert!(!plan(0.4).steps.contains(&StepKind::Relink));
+        // Too few for a repair that is dear.
+        assert_eq!(approved(plan(0.15)), Err("left_to_autovacuum".into()));
+        assert_eq!(approved(plan(0.4)), Ok(()));
+    }
+    // Most of its pages would be empty.
+    assert!(!plan(0.6, shaped).steps.contains(&StepKind::Relink));
     // A look that is out of date: those who are dead are not in the index.
     let gone = plan(0.4, &|_, facts| {
         facts.figures.as_mut().expect("figures").heap_tids = 60_000;
