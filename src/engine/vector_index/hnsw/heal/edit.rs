@@ -62,6 +62,13 @@ pub enum Change {
         /// What stays.
         stays: Vec<Tid>,
     },
+    /// Other links in the place of all there are.
+    Rewrite {
+        /// Those there are.
+        was: Vec<Judged>,
+        /// Those that shall be.
+        to: Vec<Judged>,
+    },
     /// Takes links out, wherever they stand.
     Unlink {
         /// The links.
@@ -115,9 +122,11 @@ impl Edit {
     /// hole where links move up, and one that ends meanwhile may set the entry point itself.
     pub fn excludes_inserts(&self) -> bool {
         match self {
-            Self::Links { change, .. } => {
-                matches!(change, Change::Prune { .. } | Change::Unlink { .. })
-            }
+            Self::Links { change, .. } => match change {
+                Change::Prune { .. } | Change::Unlink { .. } => true,
+                Change::Rewrite { was, to } => to.len() < was.len(),
+                Change::Replace { .. } | Change::Append { .. } => false,
+            },
             Self::Entry { .. } => true,
             Self::InsertPage { .. } => false,
         }
@@ -135,7 +144,7 @@ impl Edit {
                 }
                 let to: &[Judged] = match change {
                     Change::Replace { to, .. } => std::slice::from_ref(to),
-                    Change::Append { to, .. } => to,
+                    Change::Append { to, .. } | Change::Rewrite { to, .. } => to,
                     Change::Prune { was, stays } => {
                         return all_illegal(source, of.at, *layer, was, stays);
                     }
@@ -214,6 +223,10 @@ impl Edit {
                 to: *was,
             },
             Change::Append { to, .. } => Change::Unlink { links: at(to) },
+            Change::Rewrite { was, to } => Change::Rewrite {
+                was: to.clone(),
+                to: was.clone(),
+            },
             Change::Prune { .. } | Change::Unlink { .. } => return None,
         };
         Some(Self::Links {
@@ -302,6 +315,14 @@ impl<'a> Slots<'a> {
                     return false;
                 }
                 self.write(stays.iter().copied());
+            }
+            Change::Rewrite { was, to } => {
+                let same = links.iter().eq(was.iter().map(|was| &was.at));
+                let has_room = to.len() <= self.0.len() / TID;
+                if !same || !nothing_after(was.len()) || !has_room {
+                    return false;
+                }
+                self.write(to.iter().map(|to| to.at));
             }
             Change::Unlink { links: out } => {
                 if !out.iter().any(|link| links.contains(link)) {
