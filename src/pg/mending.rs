@@ -78,6 +78,12 @@ impl Mending {
         let mut tally = Tally::default();
         loop {
             let survey = self.survey(index, &mut tally.survey_ms)?;
+            if let Some(megabytes) = survey.lacks_memory(rung) {
+                return Err(PortError::Failed(format!(
+                    "what is planned does not fit into maintenance_work_mem; raise it to \
+                     {megabytes} MB"
+                )));
+            }
             let started = Instant::now();
             let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
             let treatment = survey.plan(rung, &shape, &mut pages)?;
@@ -155,12 +161,17 @@ impl Mending {
         Ok(lost)
     }
 
-    /// Has the index answer fresh queries, if there is anything to be linked.
-    pub fn take_baseline(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    /// Has the index answer fresh queries, if there is anything to be linked, or to be passed by.
+    pub fn take_baseline(
+        &mut self,
+        id: RepairId,
+        index: &IndexInfo,
+        passes_by: bool,
+    ) -> Result<(), PortError> {
         let survey = self.survey(index, &mut 0.0)?;
         let orphans = survey.orphan_count();
         self.survey = Some(survey);
-        if orphans == 0 {
+        if orphans == 0 && !passes_by {
             return Ok(());
         }
         let sparing = sparing();
@@ -248,5 +259,6 @@ fn step_name(rung: Rung) -> &'static str {
         Rung::Entry => "entry",
         Rung::Prune => "prune",
         Rung::Link => "link",
+        Rung::Detour { .. } => "detour",
     }
 }

@@ -44,6 +44,8 @@ pub enum StepKind {
     Baseline,
     /// Give what no search can reach links to it, in place.
     Link,
+    /// Have searches pass by a value that many rows share, in place.
+    Detour,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
     /// Take out the links that were made.
@@ -69,6 +71,7 @@ impl StepKind {
             Self::Prune => "prune",
             Self::Baseline => "baseline",
             Self::Link => "link",
+            Self::Detour => "detour",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -128,6 +131,7 @@ impl StepKind {
             Self::Entry => "none: searches start where they start again after an insert",
             Self::Prune => "none: what goes is no link that pgvector lets stand",
             Self::Link => "take the links out again, where they still are as they were made",
+            Self::Detour => "put the links back, where they still are as they were made",
             Self::TakeBack => "none",
             Self::Swap => "swap back, as long as the replaced index is kept",
             Self::SwapBack => "swap again",

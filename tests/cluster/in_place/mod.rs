@@ -8,6 +8,8 @@ mod others;
 mod plant;
 // What is asked for: the plan, progress, cancelling, undoing, and what never starts by itself.
 mod request;
+// A value that many rows share.
+mod sink;
 
 use postgres::Client;
 use serde_json::Value;

@@ -18,6 +18,7 @@ fn sink(figures: &mut HnswFigures, elements: u64, edge_share: f32) {
         example_row: (7, 3),
         is_zero: true,
         edge_share,
+        key: 0,
     });
 }
 

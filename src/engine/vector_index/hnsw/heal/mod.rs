@@ -138,6 +138,17 @@ impl Survey {
         })
     }
 
+    /// Megabytes that `maintenance_work_mem` should have for a rung, where it has too few.
+    pub fn lacks_memory(&self, rung: Rung) -> Option<usize> {
+        let Rung::Detour { .. } = rung else {
+            return None;
+        };
+        let elements = self.graph.live.iter().count();
+        let each = bytes_to_pass_by(self.meta.m, self.meta.dimensions);
+        let missing = (elements * each).checked_sub(self.room)?;
+        (missing > 0).then(|| (self.limit + missing).div_ceil(1 << 20) + 1)
+    }
+
     /// What the metapage said.
     pub fn meta(&self) -> &Meta {
         &self.meta

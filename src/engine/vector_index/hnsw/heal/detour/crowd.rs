@@ -10,7 +10,7 @@ use crate::vector_index::{PageSource, ReadError};
 /// Elements in front: their rows, ten each, are met by every search that comes near.
 const FRONT: usize = 2;
 
-/// The elements of a value that have rows, in file order.
+/// The elements of a value that have rows: those with most in front, else in file order.
 pub(super) struct Crowd {
     pub(super) slots: Vec<usize>,
     is_in: Bitmap,
@@ -23,6 +23,7 @@ impl Crowd {
         wanted: u64,
         source: &mut dyn PageSource,
     ) -> Result<Self, ReadError> {
+        let mut found = Vec::new();
         let mut crowd = Self {
             slots: Vec::new(),
             is_in: Bitmap::new(graph.slots.count()),
@@ -33,18 +34,21 @@ impl Crowd {
                 let Item::Element(element) = item else {
                     continue;
                 };
+                let rows = element.heap_tids().len();
                 let slot = graph.find(Tid { block, offset });
                 let same = |slot: &usize| graph.is_same(*slot, element.level(), element.version());
                 if let Some(slot) = slot.filter(same)
                     && !element.deleted()
-                    && element.heap_tids().len() > 0
+                    && rows > 0
                     && key(&element) == wanted
                     && crowd.is_in.insert(slot)
                 {
-                    crowd.slots.push(slot);
+                    found.push((rows, slot));
                 }
             }
         })?;
+        found.sort_by_key(|(rows, _)| std::cmp::Reverse(*rows));
+        crowd.slots = found.into_iter().map(|(_, slot)| slot).collect();
         Ok(crowd)
     }
 

@@ -55,9 +55,10 @@ pub(super) fn plan(
     }
     let slots = graph.slots.count();
     let lists = Lists::without(survey, &crowd, source)?;
-    let mut values = Values::new(shape, slots, survey.room);
-    let live = graph.live.iter().count();
-    values.fetch_all(source, graph, live, survey.meta.dimensions as usize)?;
+    let (live, dimensions) = (graph.live.iter().count(), survey.meta.dimensions as usize);
+    let besides = bytes_per_element(survey.meta.m, 0) * live;
+    let mut values = Values::new(shape, slots, survey.room.saturating_sub(besides));
+    values.fetch_all(source, graph, live, dimensions)?;
     let mut joiner = Joiner {
         survey,
         crowd: &crowd,
