@@ -25,6 +25,8 @@ use super::{edit_log, guc, history, lifecycle, world};
 
 /// Rounds of a rung: what was lost to somebody else's writes is judged again in the next.
 const ROUNDS: u32 = 4;
+/// The same where every list of links is to be another, so that any insert takes some away.
+const DETOUR_ROUNDS: u32 = 12;
 /// How long a table may be in use by others before the repair is given up for now.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pages looked at for an edit, about.
@@ -75,6 +77,10 @@ impl Mending {
     /// Plans a rung and makes its edits, and again where some were lost.
     pub fn climb(&mut self, id: RepairId, index: &IndexInfo, rung: Rung) -> Result<(), PortError> {
         let shape = Target::of(index)?.shape;
+        let rounds = match rung {
+            Rung::Detour { .. } => DETOUR_ROUNDS,
+            _ => ROUNDS,
+        };
         let mut tally = Tally::default();
         loop {
             let survey = self.survey(index, &mut tally.survey_ms)?;
@@ -106,7 +112,7 @@ impl Mending {
             tally.write_ms += ms(started);
             tally.lost += lost;
             tally.made += treatment.edits.len() - lost;
-            if (lost == 0 && !treatment.more) || tally.rounds == ROUNDS {
+            if (lost == 0 && !treatment.more) || tally.rounds == rounds {
                 break;
             }
         }

@@ -211,9 +211,9 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     let writers: Vec<Busy> = [
         vec![
             "INSERT INTO docs SELECT nextval('next'), 'new', embedding FROM docs
-             WHERE id % 400 = (random() * 399)::int LIMIT 5"
+             WHERE id % 400 = (random() * 399)::int LIMIT 1"
                 .into(),
-            nap(0.02),
+            nap(0.05),
         ],
         vec![
             "UPDATE docs SET body = body || '.' WHERE id % 400 = (random() * 399)::int".into(),
@@ -241,5 +241,5 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     crate::harness::vacuum(&mut client, "docs");
     assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
     let found = share_found(&stage, "");
-    assert!(found > 0.85, "{found}: {:#}", history(&stage));
+    assert!(found > 0.9, "{found}: {:#}", history(&stage));
 }

@@ -1,16 +1,19 @@
 //! The elements of one value that so many rows share, and how they are parted: a front that
 //! ordinary elements lead to, and the rest behind it.
 
+use std::collections::HashMap;
+
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::graph::Graph;
-use crate::vector_index::hnsw::layout::{Item, Page, Tid};
+use crate::vector_index::hnsw::layout::{Item, MAX_HEAP_TIDS, Page, Tid};
+use crate::vector_index::hnsw::reach::Pulse;
 use crate::vector_index::hnsw::sink::key;
 use crate::vector_index::{PageSource, ReadError};
 
 /// Elements in front: their rows, ten each, are met by every search that comes near.
 const FRONT: usize = 2;
 
-/// The elements of a value that have rows: those with most in front, else in file order.
+/// The elements of a value that have rows: those in front, then the others in file order.
 pub(super) struct Crowd {
     pub(super) slots: Vec<usize>,
     is_in: Bitmap,
@@ -47,9 +50,38 @@ impl Crowd {
                 }
             }
         })?;
-        found.sort_by_key(|(rows, _)| std::cmp::Reverse(*rows));
-        crowd.slots = found.into_iter().map(|(_, slot)| slot).collect();
+        let links = crowd.links_to(graph, source)?;
+        // What ordinary elements lead to most is in front once this was done, and stays there.
+        let merit = |&(rows, slot): &(usize, usize)| {
+            let is_worth_it = 2 * rows >= MAX_HEAP_TIDS;
+            (is_worth_it, links.get(&slot).copied().unwrap_or(0))
+        };
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by_key(|&nth| std::cmp::Reverse(merit(&found[nth])));
+        let front: Vec<usize> = order.into_iter().take(FRONT).collect();
+        let behind = (0..found.len()).filter(|nth| !front.contains(nth));
+        let order = front.iter().copied().chain(behind);
+        crowd.slots = order.map(|nth| found[nth].1).collect();
         Ok(crowd)
+    }
+
+    /// Links from ordinary elements on the ground layer, by where they lead to.
+    fn links_to(
+        &self,
+        graph: &Graph,
+        source: &mut dyn PageSource,
+    ) -> Result<HashMap<usize, u64>, ReadError> {
+        let (mut links, mut pulse) = (HashMap::new(), Pulse::new(source));
+        for slot in graph.live.iter().filter(|slot| !self.contains(*slot)) {
+            pulse.beat()?;
+            let targets = graph.links(slot, 0).iter();
+            for target in targets.filter_map(|&link| graph.live_slot(link)) {
+                if self.contains(target) {
+                    *links.entry(target).or_default() += 1;
+                }
+            }
+        }
+        Ok(links)
     }
 
     /// Whether an element has the value.

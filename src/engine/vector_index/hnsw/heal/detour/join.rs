@@ -2,6 +2,7 @@
 
 use super::crowd::Crowd;
 use super::lists::{Lists, SLACK};
+use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::heal::search::{Near, Search};
 use crate::vector_index::hnsw::heal::survey::Survey;
 use crate::vector_index::hnsw::heal::values::{Values, diverse};
@@ -12,6 +13,8 @@ pub(super) struct Joiner<'a> {
     pub(super) survey: &'a Survey,
     pub(super) crowd: &'a Crowd,
     pub(super) lists: Lists<'a>,
+    /// Elements that find their neighbours anew.
+    pub(super) concerned: Bitmap,
     pub(super) values: Values,
     pub(super) search: Search,
     pub(super) source: &'a mut dyn PageSource,
@@ -87,9 +90,13 @@ impl Joiner<'_> {
     }
 
     /// Has an element link to another on a layer. Where it has more links than it may, the best
-    /// are kept.
+    /// are kept; one that is not concerned itself is left alone then, if enough others link there.
     fn link_back(&mut self, slot: usize, layer: u8, to: usize) -> Result<(), ReadError> {
-        if !self.survey.has_sound_links(slot) {
+        let is_full = self.lists.links(slot, layer).len() >= self.lists.room(layer);
+        let is_spared = is_full
+            && !self.concerned.contains(slot)
+            && self.lists.in_degree(to) >= self.survey.meta.m / 2;
+        if is_spared || !self.survey.has_sound_links(slot) {
             return Ok(());
         }
         let count = self.lists.push(slot, layer, to);

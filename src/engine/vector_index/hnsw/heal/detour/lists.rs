@@ -19,6 +19,8 @@ pub(super) struct Lists<'a> {
     /// Elements that lost links to the crowd, and on some layer more than one.
     pub(super) touched: Bitmap,
     pub(super) bereft: Bitmap,
+    /// Links to each element on the ground layer, up to 255.
+    in_degree: Vec<u8>,
 }
 
 impl<'a> Lists<'a> {
@@ -26,7 +28,7 @@ impl<'a> Lists<'a> {
     pub(super) fn bytes_per_element(m: u16) -> usize {
         let m = usize::from(m.max(2));
         // An element has a slot, and its neighbour tuple another. Lists may be overfull.
-        let ground = 2 * size_of::<Vec<u32>>() + 4 * (2 * m + SLACK) + 16;
+        let ground = 2 * (size_of::<Vec<u32>>() + 1) + 4 * (2 * m + SLACK) + 16;
         let upper = (2 * size_of::<((u32, u8), Vec<u32>)>() + 4 * (m + SLACK) + 16) / (m - 1);
         ground + upper
     }
@@ -46,6 +48,7 @@ impl<'a> Lists<'a> {
             upper: HashMap::new(),
             touched: Bitmap::new(count),
             bereft: Bitmap::new(count),
+            in_degree: vec![0; count],
         };
         let mut pulse = Pulse::new(source);
         for slot in graph.live.iter() {
@@ -78,10 +81,23 @@ impl<'a> Lists<'a> {
                 if lost > 1 {
                     lists.bereft.insert(slot);
                 }
+                if layer == 0 {
+                    links.iter().for_each(|&link| lists.count(link as usize));
+                }
                 lists.set(slot, layer, links);
             }
         }
         Ok(lists)
+    }
+
+    fn count(&mut self, slot: usize) {
+        self.in_degree[slot] = self.in_degree[slot].saturating_add(1);
+    }
+
+    /// Links to an element on the ground layer, up to 255; those that were taken out since are
+    /// counted still.
+    pub(super) fn in_degree(&self, slot: usize) -> u16 {
+        u16::from(self.in_degree[slot])
     }
 
     /// The links of an element on a layer.
@@ -111,10 +127,15 @@ impl<'a> Lists<'a> {
             0 => &mut self.ground[slot],
             _ => self.upper.entry((slot as u32, layer)).or_default(),
         };
-        if !links.contains(&(to as u32)) {
+        let is_new = !links.contains(&(to as u32));
+        if is_new {
             links.push(to as u32);
         }
-        links.len()
+        let count = links.len();
+        if is_new && layer == 0 {
+            self.count(to);
+        }
+        count
     }
 
     /// How many links an element has room for on a layer.

@@ -20,6 +20,7 @@ use super::link::{WIDTH, WRITE_MS, look_ms};
 use super::search::Search;
 use super::survey::Survey;
 use super::values::Values;
+use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::hnsw::slots::unpack;
 use crate::vector_index::shape::IndexShape;
@@ -63,6 +64,7 @@ pub(super) fn plan(
         survey,
         crowd: &crowd,
         lists,
+        concerned: Bitmap::new(slots),
         values,
         search: Search::new(slots),
         source,
@@ -133,6 +135,9 @@ impl Joiner<'_> {
                 && (self.lists.bereft.contains(*slot) || missed.contains(*slot))
         };
         let mut order: Vec<usize> = graph.live.iter().filter(concerned).collect();
+        for &slot in &order {
+            self.concerned.insert(slot);
+        }
         order.sort_by_key(|&slot| std::cmp::Reverse(graph.level(slot)));
         for (nth, &slot) in order.iter().enumerate() {
             if nth % PULSE == 0 {
