@@ -75,9 +75,16 @@ pub(super) fn plan(
     let gates = joiner.open_gates()?;
     let missed = joiner.lists.missed(joiner.source)?;
     let left = missed.iter().filter(|&slot| graph.rows.contains(slot));
+    let (left, before) = (left.count() as u64, survey.orphan_count());
+    if left > before {
+        return Ok(Detoured {
+            edits: Vec::new(),
+            left: before,
+        });
+    }
     Ok(Detoured {
-        left: left.count() as u64,
         edits: joiner.edits(&gates)?,
+        left,
     })
 }
 
@@ -201,13 +208,15 @@ impl Joiner<'_> {
         Ok(gates)
     }
 
-    /// What makes the links so: first those of the value, so that nothing is cut off before there
-    /// is another way to it.
+    /// What makes the links so: first those of the front and the gates, then those of ordinary
+    /// elements, so that nothing is cut off before there is another way to it.
     fn edits(&mut self, gates: &[usize]) -> Result<Vec<Edit>, ReadError> {
         let graph = &self.survey.graph;
-        let mut order: Vec<usize> = self.crowd.slots.iter().chain(gates).copied().collect();
+        let mut order: Vec<usize> = self.crowd.front().iter().chain(gates).copied().collect();
         let first: HashSet<usize> = order.iter().copied().collect();
-        order.extend(graph.live.iter().filter(|slot| !first.contains(slot)));
+        let ordinary = |slot: &usize| !first.contains(slot) && !self.crowd.contains(*slot);
+        order.extend(graph.live.iter().filter(ordinary));
+        order.extend_from_slice(self.crowd.rest());
         let mut edits = Vec::new();
         for slot in order {
             let sound = self.survey.has_sound_links(slot);
