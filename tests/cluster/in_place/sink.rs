@@ -199,6 +199,28 @@ fn a_value_that_is_everybodys_nearest_stays_where_it_is() {
 }
 
 #[test]
+fn too_little_memory_is_said_with_what_would_do() {
+    let stage = stage();
+    with_zeroes(&stage);
+    stage.server.set("maintenance_work_mem", "6MB");
+    let mut client = stage.client();
+    ask(&mut client, "docs", "duplicate_sink", false);
+    let repair = stage.ended_repair("docs");
+    let (_, needed) = repair.error.split_once("raise it to ").expect("advice");
+    let needed = needed.trim_end_matches(" MB").to_owned();
+    stage
+        .server
+        .set("maintenance_work_mem", &format!("{needed}MB"));
+    stage.execute("DELETE FROM ruvector_dag_healing.repair");
+    ask(&mut client, "docs", "duplicate_sink", false);
+    assert_eq!(
+        stage.ended_repair("docs").status,
+        "succeeded",
+        "with {needed} MB"
+    );
+}
+
+#[test]
 fn nothing_is_lost_while_others_write_and_vacuum() {
     let stage = stage();
     with_zeroes(&stage);

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use ruvector_dag_healing_engine::vector_index::hnsw::duplicate_sink;
@@ -7,7 +8,7 @@ use ruvector_dag_healing_engine::vector_index::value::ValueType;
 
 use super::super::model::{Bytes, Index, Link};
 use super::super::source::{Source, report};
-use super::{grown, illegal_links, make, orphans, plan, points, read_back};
+use super::{MEMORY, grown, illegal_links, make, orphans, plan, points, read_back, shape};
 
 const NONE: [usize; 0] = [];
 const M: usize = 6;
@@ -51,6 +52,12 @@ fn is_zero(index: &Index, nth: usize) -> bool {
 /// have most of the links of all others, and lead to one another. Ten rows to each of them.
 fn sink(count: usize, seed: u64) -> Index {
     sink_of(&with_zeroes(count, seed))
+}
+
+/// The usual one.
+fn usual() -> Index {
+    static USUAL: OnceLock<Index> = OnceLock::new();
+    USUAL.get_or_init(|| sink(600, 3)).clone()
 }
 
 fn sink_of(points: &[Vec<f32>]) -> Index {
@@ -170,7 +177,7 @@ fn edges(index: &Index) -> impl Iterator<Item = (usize, usize)> {
 
 #[test]
 fn searches_find_what_lies_beyond_the_value() {
-    let index = sink(600, 3);
+    let index = usual();
     let before = share_found(&index, 40);
     assert!(before < 0.6, "{before}");
     let after = rewritten(&index);
@@ -185,7 +192,7 @@ fn searches_find_what_lies_beyond_the_value() {
 
 #[test]
 fn few_elements_of_the_value_are_in_front_and_none_of_them_leads_behind() {
-    let after = rewritten(&sink(600, 5));
+    let after = rewritten(&usual());
     let mut links_to = vec![0; 600];
     for (from, to) in edges(&after) {
         if is_zero(&after, to) && !is_zero(&after, from) {
@@ -208,7 +215,7 @@ fn few_elements_of_the_value_are_in_front_and_none_of_them_leads_behind() {
 
 #[test]
 fn what_was_done_is_not_done_again() {
-    let after = rewritten(&sink(600, 7));
+    let after = rewritten(&usual());
     let again = plan(&after.build().pages, detour(&after)).edits;
     assert_eq!(again.len(), 0);
 }
@@ -227,7 +234,7 @@ fn searches_may_start_at_the_value() {
 
 #[test]
 fn elements_without_rows_are_led_to_by_nothing_new() {
-    let mut index = sink(600, 11);
+    let mut index = usual();
     let ghosts: Vec<usize> = (3..600)
         .step_by(40)
         .filter(|&n| !is_zero(&index, n))
@@ -245,7 +252,7 @@ fn elements_without_rows_are_led_to_by_nothing_new() {
 
 #[test]
 fn links_put_back_leave_the_pages_as_they_were() {
-    let index = sink(600, 13);
+    let index = usual();
     let before = index.build().pages;
     let mut pages = before.clone();
     let treatment = plan(&pages, detour(&index));
@@ -258,7 +265,7 @@ fn links_put_back_leave_the_pages_as_they_were() {
 
 #[test]
 fn links_that_others_changed_meanwhile_are_judged_again_and_those_alone() {
-    let index = sink(600, 17);
+    let index = usual();
     let (built, rung) = (index.build(), detour(&index));
     let mut pages = built.pages.clone();
     let edits = plan(&pages, rung).edits;
@@ -283,7 +290,7 @@ fn links_that_others_changed_meanwhile_are_judged_again_and_those_alone() {
 
 #[test]
 fn the_way_to_the_value_is_made_before_others_are_given_up() {
-    let index = sink(600, 3);
+    let index = usual();
     let built = index.build();
     let edits = plan(&built.pages, detour(&index)).edits;
     let zeroes = |after: &Index| -> usize {
@@ -312,7 +319,7 @@ fn where_no_element_has_the_value_nothing_is_done() {
 
 #[test]
 fn too_little_memory_is_said_with_how_much_it_takes() {
-    let index = sink(600, 3);
+    let index = usual();
     let mut source = Source::quiet(index.build().pages);
     let rung = detour(&index);
     let mut survey = |limit: usize| Survey::take(&mut source, limit).expect("honest pages");
@@ -346,5 +353,24 @@ proptest! {
         prop_assert_eq!(illegal_links(&after), vec![]);
         prop_assert!(orphans(&after).len() <= orphans(&index).len());
         prop_assert_eq!(orphans(&after).len() as u64, treatment.left);
+    }
+
+    #[test]
+    fn any_bytes_are_borne(
+        noise in prop::collection::vec((any::<prop::sample::Index>(), 0..8192_usize, any::<u8>()), 1..400),
+    ) {
+        static SMALL: OnceLock<Index> = OnceLock::new();
+        let index = SMALL.get_or_init(|| sink(260, 19));
+        let (mut pages, rung) = (index.build().pages, detour(index));
+        for (page, at, byte) in noise {
+            let nth = page.index(pages.len());
+            pages[nth][at] = byte;
+        }
+        let mut source = Source::quiet(pages.clone());
+        if let Ok(Some(survey)) = Survey::take(&mut source, MEMORY) {
+            let treatment = survey.plan(rung, &shape(), &mut source);
+            let edits = treatment.map(|treatment| treatment.edits).unwrap_or_default();
+            make(&mut pages, survey.meta().m, &edits);
+        }
     }
 }

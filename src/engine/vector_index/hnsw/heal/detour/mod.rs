@@ -261,12 +261,16 @@ fn onwards(from: usize, count: usize) -> impl Iterator<Item = usize> {
     steps.map(move |step| (from + step) % count)
 }
 
+/// Elements that joining one looks at, as a share of the links of those that its search passes
+/// through, as measured on 20,000 × 384 with m = 16: most have been met before.
+const NEW_IN_A_SEARCH: f64 = 0.25;
+
 /// What it is expected to take, in milliseconds: a search as wide as those of the build for each
 /// element, its neighbours compared with one another, and every page read and written.
 pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
     let live = figures.live_elements as f64;
     let (m, width) = (f64::from(figures.m), f64::from(figures.ef_construction));
-    let looks = width * m + 2.0 * m * width;
+    let looks = NEW_IN_A_SEARCH * width * 2.0 * m;
     let pages = 2.0 * m * PAGE_MS;
     live * (looks * look_ms(figures.dimensions) + pages + WRITE_MS)
 }
