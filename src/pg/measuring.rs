@@ -1,6 +1,6 @@
 //! Recall measured on real indexes: searches in the snapshot in which their table is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use pgrx::pg_sys;
@@ -59,7 +59,7 @@ pub struct Wanted {
     /// Whether rows drawn as queries are mirrored, where their type can be: what is found for
     /// them is then found for queries that are no rows.
     pub mirrored: bool,
-    /// Whether to ask for rows even where captured queries are enough.
+    /// Whether to ask for rows even where captured queries are enough, for no value twice.
     pub rows_only: bool,
     /// Bytes of values that may be read for the exact answers, about.
     pub budget: u64,
@@ -307,7 +307,12 @@ fn queries(
         return Ok((captured, QuerySource::Captured));
     }
     let count = wanted.queries as usize;
-    let rows = sample_rows(table, &target.shape, count, wanted.seed, pause)?;
+    let mut rows = sample_rows(table, &target.shape, count, wanted.seed, pause)?;
+    if wanted.rows_only {
+        // Of a value that many rows share one answer tells as much as many.
+        let mut asked = HashSet::new();
+        rows.retain(|row| asked.insert(row.value.clone()));
+    }
     if wanted.mirrored && mirrors(target.shape.value_type) {
         let mut asked = Vec::with_capacity(rows.len());
         for SampledRow { row, value } in &rows {

@@ -27,6 +27,8 @@ use super::{edit_log, guc, history, lifecycle, world};
 
 /// Rounds of a rung: what was lost to somebody else's writes is judged again in the next.
 const ROUNDS: u32 = 4;
+/// The same where every list of links is to be another, so that any insert takes some away.
+const DETOUR_ROUNDS: u32 = 12;
 /// How long a table may be in use by others before the repair is given up for now.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where a vacuum follows, which sees to what is left.
@@ -88,9 +90,19 @@ impl Mending {
     /// Plans a rung and makes its edits, and again where some were lost.
     pub fn climb(&mut self, id: RepairId, index: &IndexInfo, rung: Rung) -> Result<(), PortError> {
         let shape = Target::of(index)?.shape;
+        let rounds = match rung {
+            Rung::Detour { .. } => DETOUR_ROUNDS,
+            _ => ROUNDS,
+        };
         let mut tally = Tally::default();
         loop {
             let survey = self.survey(index, &mut tally.survey_ms)?;
+            if let Some(megabytes) = survey.lacks_memory(rung) {
+                return Err(PortError::Failed(format!(
+                    "what is planned does not fit into maintenance_work_mem; raise it to \
+                     {megabytes} MB"
+                )));
+            }
             let started = Instant::now();
             let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
             let treatment = survey.plan(rung, &shape, &mut pages)?;
@@ -113,7 +125,7 @@ impl Mending {
             tally.write_ms += ms(started);
             tally.lost += lost;
             tally.made += treatment.edits.len() - lost;
-            if (lost == 0 && !treatment.more) || tally.rounds == ROUNDS {
+            if (lost == 0 && !treatment.more) || tally.rounds == rounds {
                 break;
             }
         }
@@ -234,12 +246,18 @@ impl Mending {
         self.survey = None;
     }
 
-    /// Has the index answer fresh queries, if there is anything to be linked.
-    pub fn take_baseline(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    /// Has the index answer fresh queries, if there is anything to be linked, or to be passed by.
+    pub fn take_baseline(
+        &mut self,
+        id: RepairId,
+        index: &IndexInfo,
+        passes_by: bool,
+    ) -> Result<(), PortError> {
         let survey = self.survey(index, &mut 0.0)?;
         let orphans = survey.orphan_count();
         self.survey = Some(survey);
-        if orphans == 0 && !is_decayed_by_dead_rows(true, index.dead_rows, index.live_rows) {
+        let decayed = is_decayed_by_dead_rows(true, index.dead_rows, index.live_rows);
+        if orphans == 0 && !passes_by && !decayed {
             return Ok(());
         }
         let sparing = sparing();
@@ -331,5 +349,6 @@ fn step_name(rung: Rung) -> &'static str {
         Rung::Entry => "entry",
         Rung::Prune => "prune",
         Rung::Link => "link",
+        Rung::Detour { .. } => "detour",
     }
 }

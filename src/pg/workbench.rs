@@ -158,6 +158,12 @@ impl RepairBench {
         Ok(())
     }
 
+    /// What stands for the value that searches end at, if the last look found one.
+    fn sink(&self) -> Option<u64> {
+        let figures = self.look.as_ref()?.hnsw.as_ref()?;
+        Some(figures.duplicate_sink.as_ref()?.key)
+    }
+
     fn reread(&self, oid: u32) -> Result<IndexInfo, PortError> {
         transaction(Snapshot::Active, || catalog::index(oid))?
             .ok_or_else(|| PortError::Gone(self.index.index_name.clone()))
@@ -233,7 +239,14 @@ impl Workbench for RepairBench {
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
             StepKind::Relink => self.mending.relink(id, &self.index),
-            StepKind::Baseline => self.mending.take_baseline(id, &self.index),
+            StepKind::Detour => match self.sink() {
+                Some(key) => self.mending.climb(id, &self.index, Rung::Detour { key }),
+                None => Ok(()),
+            },
+            StepKind::Baseline => {
+                let passes_by = self.sink().is_some();
+                self.mending.take_baseline(id, &self.index, passes_by)
+            }
             StepKind::TakeBack => {
                 // What was seen since is not what is there any more.
                 self.look = None;

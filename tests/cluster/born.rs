@@ -1,6 +1,6 @@
 //! What an index is born with is named, and is not taken for decay.
 
-use postgres::Client;
+use postgres::{Client, SimpleQueryMessage};
 use serde_json::Value;
 
 use crate::harness::{Options, Server};
@@ -92,8 +92,39 @@ fn a_value_that_many_rows_share_is_a_sink_with_its_cure() {
     let (cause, impact) = issue(&mut client, "duplicate_sink");
     assert!(cause.contains("400 rows share the zero vector"), "{cause}");
     let advice = impact["advice"].as_str().expect("advice");
-    client.batch_execute("DROP INDEX t_i").expect("dropped");
     client.batch_execute(advice).expect("the advice is SQL");
+    client.batch_execute("DROP INDEX t_i").expect("dropped");
+    let (cured, issues) = health(&mut client, "t");
+    assert_eq!(issues, [] as [String; 0], "{cured:#}");
+    assert_eq!(cured["heap_tids"], 7_600);
+}
+
+#[test]
+fn the_statement_for_any_other_value_is_given_by_a_statement() {
+    let server = server();
+    let mut client = server.client("app");
+    let middle = "array_fill(0.5::real, ARRAY[32])::vector";
+    let value = format!(
+        "CASE WHEN i % 20 = 0 THEN {middle} ELSE {} END",
+        vector("random() + 0 * j")
+    );
+    make(&mut client, "t", 8_000, &value, "hnsw (e vector_l2_ops)");
+    assert_eq!(health(&mut client, "t").1, ["duplicate_sink"]);
+    let (cause, impact) = issue(&mut client, "duplicate_sink");
+    assert!(
+        cause.contains("400 rows share the value of the row at ctid"),
+        "{cause}"
+    );
+    let advice = impact["advice"].as_str().expect("advice");
+    let rows = client.simple_query(advice).expect("the advice is SQL");
+    let statement = rows.iter().find_map(|row| match row {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    client
+        .batch_execute(statement.expect("a statement"))
+        .expect("what it gives is SQL");
+    client.batch_execute("DROP INDEX t_i").expect("dropped");
     let (cured, issues) = health(&mut client, "t");
     assert_eq!(issues, [] as [String; 0], "{cured:#}");
     assert_eq!(cured["heap_tids"], 7_600);
@@ -109,6 +140,22 @@ fn short_vectors_by_inner_product_are_unreachable_by_nature() {
     assert_eq!(issues, ["born_unreachable"], "{index:#}");
     let (cause, _) = issue(&mut client, "born_unreachable");
     assert!(cause.contains("inner product"), "{cause}");
+    // Nobody misses them, and whoever asks is told so: linked they would take the links of others.
+    let asked = client.query_one(
+        "SELECT ruvector_dag_repair('t', issue_id) FROM ruvector_dag_detected_issues('t')",
+        &[],
+    );
+    let error = asked.expect_err("nothing is done about it");
+    let error = error.as_db_error().expect("an answer of the server");
+    assert_eq!(error.code().code(), "0A000", "{error:?}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("impact")),
+        "{error:?}"
+    );
+    assert_eq!(
+        health(&mut client, "t").0["orphan_count"],
+        index["orphan_count"]
+    );
 }
 
 #[test]

@@ -96,7 +96,11 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
             issues.extend(wrong_level(&name, figures));
         }
         for issue in issues {
-            add(issue, json!(figures));
+            let mut evidence = json!(figures);
+            if let (IndexIssue::DuplicateSink { .. }, Some(watch)) = (&issue, &look.recall) {
+                evidence["measured"] = watch.shown(index);
+            }
+            add(issue, evidence);
         }
     }
     if let Some(figures) = &look.ivfflat {

@@ -97,6 +97,20 @@ impl RecallWatch {
         }
     }
 
+    /// What this file of the index was last measured to find; null where it was not.
+    pub fn shown(&self, index: &IndexInfo) -> Value {
+        let of = self.heartbeat.circumstances();
+        match of.storage == u64::from(index.relfilenode) {
+            true => json!({
+                "recall": self.last.recall,
+                "last": self.last,
+                "search": of.search,
+                "source": of.source,
+            }),
+            false => Value::Null,
+        }
+    }
+
     /// The issue, if recall was shown to be too low for this file of the index, and what shows it.
     pub fn issue(&self, index: &IndexInfo) -> Option<(Issue, Value)> {
         let of = self.heartbeat.circumstances();

@@ -43,11 +43,17 @@ pub fn assess(finding: &Finding) -> Value {
             "cost": "some more steps for each search",
             "advice": "the next insert of an element on a higher level mends it",
         }),
-        IndexIssue::DuplicateSink { .. } => json!({
-            "elements_never_found": figure("orphans_with_rows"),
-            "recall_ceiling": ceiling(evidence),
-            "advice": leave_out(finding),
-        }),
+        IndexIssue::DuplicateSink { .. } => {
+            let mut impact = json!({
+                "elements_never_found": figure("orphans_with_rows"),
+                "recall_ceiling": ceiling(evidence),
+                "advice": leave_out(finding),
+            });
+            if let Some(recall) = evidence["measured"]["recall"].as_f64() {
+                impact["neighbours_missed"] = json!(1.0 - recall);
+            }
+            impact
+        }
         IndexIssue::BornUnreachable { count, cause, .. } => json!({
             "elements_never_found": count,
             "recall_ceiling": ceiling(evidence),
@@ -83,7 +89,8 @@ pub fn assess(finding: &Finding) -> Value {
     }
 }
 
-/// The index without the rows of a sink. Queries use it if they have its condition.
+/// The index without the rows of a sink, which queries use if they have its condition; what else
+/// there is to do, in comments. Of a value that is not written here, the statement that gives it.
 fn leave_out(finding: &Finding) -> String {
     let index = &finding.index;
     let sink = &finding.evidence["duplicate_sink"];
@@ -93,33 +100,37 @@ fn leave_out(finding: &Finding) -> String {
         true => "AND",
         false => "WHERE",
     };
-    let value_type = index.shape.as_ref().map(|shape| shape.value_type);
-    let (value, note) = match (sink["is_zero"].as_bool(), value_type) {
-        (Some(true), Some(ValueType::Vector | ValueType::HalfVec)) => {
-            let zeroes = format!(
-                "array_fill(0::real, ARRAY[{}])",
-                evidence_of(finding, "dimensions")
-            );
-            let cast = match value_type {
-                Some(ValueType::HalfVec) => "halfvec",
-                _ => "vector",
-            };
-            (format!("{zeroes}::{cast}"), String::new())
-        }
-        _ => (
-            "'...'".into(),
-            format!(
-                "put in the value of the row at ctid {} of {}; ",
-                ctid(sink),
-                index.table_name
-            ),
+    let (table, key) = (&index.table_name, &index.key);
+    let create = format!("CREATE INDEX CONCURRENTLY ON {table} USING {method} {and} {key} <> ");
+    let statement = match zero(finding).filter(|_| sink["is_zero"].as_bool() == Some(true)) {
+        Some(zero) => format!("{create}{zero}; --"),
+        None => format!(
+            "SELECT format({} || '%L', {key}) FROM {table} WHERE ctid = '{}'; -- gives the statement;",
+            literal(&create.replace('%', "%%")),
+            ctid(sink)
         ),
     };
     format!(
-        "CREATE INDEX CONCURRENTLY ON {} USING {method} {and} {key} <> {value}; -- {note}queries use it that have the same condition",
-        index.table_name,
-        key = index.key,
+        "{statement} queries use it that have the same condition\n\
+         -- once they have it: DROP INDEX CONCURRENTLY {};\n\
+         -- where they cannot: SELECT ruvector_dag_repair({}, {});",
+        index.index_name,
+        literal(&index.index_name),
+        literal(&finding.issue_id()),
     )
+}
+
+/// The vector without length, of types that have short names for it.
+fn zero(finding: &Finding) -> Option<String> {
+    let dimensions = evidence_of(finding, "dimensions");
+    let shape = finding.index.shape.as_ref()?;
+    let zeroes = |name| format!("array_fill(0::real, ARRAY[{dimensions}])::{name}");
+    match shape.value_type {
+        ValueType::Vector => Some(zeroes("vector")),
+        ValueType::HalfVec => Some(zeroes("halfvec")),
+        ValueType::SparseVec => Some(format!("'{{}}/{dimensions}'::sparsevec")),
+        ValueType::Bit => None,
+    }
 }
 
 fn evidence_of(finding: &Finding, key: &str) -> u64 {

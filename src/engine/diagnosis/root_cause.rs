@@ -53,9 +53,17 @@ pub fn name_cause(finding: &Finding) -> String {
                 _ => format!("the value of the row at ctid {}", ctid(sink)),
             };
             let edges = sink["edge_share"].as_f64().unwrap_or_default() * 100.0;
+            let measured = &finding.evidence["measured"];
+            let found = measured["recall"].as_f64().map_or(String::new(), |recall| {
+                let search = measured["search"].as_str().unwrap_or_default();
+                format!(
+                    " ({:.0} % of the neighbours are found with {search})",
+                    recall * 100.0
+                )
+            });
             format!(
                 "{rows} rows share {value}: they stand in {} elements, {edges:.0} % of all links \
-                 lead to these, and searches end among them; a rebuild gives the same graph",
+                 lead to these, and searches end among them{found}; a rebuild gives the same graph",
                 sink["elements"]
             )
         }

@@ -16,7 +16,7 @@ pub const REPAIR_TYPE: &str = "in_place";
 
 /// The steps that mend an issue in place; none where it cannot be mended so.
 fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
-    use StepKind::{Baseline, Entry, Link, Prune, Verify};
+    use StepKind::{Baseline, Detour, Entry, Link, Prune, Verify};
     match issue {
         // What cannot be reached then is another issue, if it is one.
         IndexIssue::WrongLevel { .. } | IndexIssue::DeadEntryPoint { .. } => {
@@ -28,6 +28,10 @@ fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
         }
         // What only the links that are taken out led to is linked.
         IndexIssue::DanglingEdges { .. } => Some(vec![Entry, Prune, Baseline, Link, Verify]),
+        // What others cut off meanwhile is linked.
+        IndexIssue::DuplicateSink { .. } => {
+            Some(vec![Entry, Prune, Baseline, Detour, Link, Verify])
+        }
         IndexIssue::OrphanNodes { .. }
         | IndexIssue::PoorConnectivity { .. }
         | IndexIssue::BornUnreachable {
@@ -42,7 +46,17 @@ fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
 pub fn is_only_way(issue: &IndexIssue) -> bool {
     matches!(
         issue,
-        IndexIssue::WrongLevel { .. } | IndexIssue::BornUnreachable { .. }
+        IndexIssue::WrongLevel { .. }
+            | IndexIssue::BornUnreachable { .. }
+            | IndexIssue::DuplicateSink { .. }
+    )
+}
+
+/// Whether an issue is mended only when somebody asks for it.
+fn is_asked_for(issue: &IndexIssue) -> bool {
+    matches!(
+        issue,
+        IndexIssue::BornUnreachable { .. } | IndexIssue::DuplicateSink { .. }
     )
 }
 
@@ -58,14 +72,15 @@ pub fn plan(
     let Issue::Index(kind) = issue;
     let steps = steps(kind, index.shape.as_ref().map(|shape| shape.metric))?;
     let figures = facts.figures.as_ref();
-    let memory_bytes = figures.map_or(0, memory);
+    let passes_by = steps.contains(&StepKind::Detour);
+    let memory_bytes = figures.map_or(0, |figures| memory(figures, passes_by));
     let costs: Vec<f64> = steps
         .iter()
         .map(|step| figures.map_or(0.0, |figures| cost(*step, figures, index, facts)))
         .collect();
     let estimate = Estimate {
         duration_ms: costs.iter().sum(),
-        disk_bytes: 0,
+        disk_bytes: figures.filter(|_| passes_by).map_or(0, written),
         memory_bytes,
     };
     let fits =
@@ -86,7 +101,7 @@ pub fn plan(
         estimate,
         reversible: true,
         heavy: false,
-        on_request: matches!(kind, IndexIssue::BornUnreachable { .. }),
+        on_request: is_asked_for(kind),
     })
 }
 
@@ -102,7 +117,7 @@ pub fn relinked(
 ) -> Option<RepairPlan> {
     use StepKind::{Baseline, Link, Relink, Vacuum, Verify};
     let figures = facts.figures.as_ref().filter(|figures| !figures.sampled)?;
-    let memory_bytes = memory(figures) + figures.heap_tids * heal::BYTES_PER_ROW;
+    let memory_bytes = memory(figures, false) + figures.heap_tids * heal::BYTES_PER_ROW;
     let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
     let may = is_graph
         && facts.vector_indexes <= 1
@@ -148,10 +163,25 @@ fn work_ms(steps: &[StepKind], costs: &[f64]) -> f64 {
 }
 
 /// Bytes of the graph in memory and of what is planned on it.
-fn memory(figures: &HnswFigures) -> u64 {
-    let element = bytes_per_element(figures.m) + heal::bytes_per_element();
+fn memory(figures: &HnswFigures, passes_by: bool) -> u64 {
+    let passing = match passes_by {
+        true => heal::bytes_to_pass_by(figures.m, figures.dimensions),
+        false => 0,
+    };
+    let element = bytes_per_element(figures.m) + heal::bytes_per_element() + passing;
     figures.live_elements * element as u64
 }
+
+/// Bytes that passing by a value writes: every page to the log, as far as none was written to since
+/// the last checkpoint, and every element's links, as they were and as they will be, to the list of
+/// edits.
+fn written(figures: &HnswFigures) -> u64 {
+    let links = 2 * u64::from(figures.m) * 2;
+    figures.pages * PAGE_SIZE as u64 + figures.live_elements * links * EDIT_BYTES_PER_LINK
+}
+
+/// Bytes of a link in the list of edits, the log of it among them.
+const EDIT_BYTES_PER_LINK: u64 = 32;
 
 /// Queries that recall is compared on.
 pub const QUERIES: u32 = 800;
@@ -177,6 +207,7 @@ fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFa
         StepKind::Entry => read + heal::cost_ms(Rung::Entry, figures),
         StepKind::Prune => heal::cost_ms(Rung::Prune, figures),
         StepKind::Link => heal::cost_ms(Rung::Link, figures),
+        StepKind::Detour => heal::cost_ms(Rung::Detour { key: 0 }, figures),
         StepKind::Baseline => {
             let rows = index.live_rows.max(figures.heap_tids) as f64;
             let components = rows * f64::from(figures.dimensions) * queries;

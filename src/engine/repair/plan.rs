@@ -46,6 +46,8 @@ pub enum StepKind {
     Link,
     /// Lead links past elements all of whose rows are dead, in place.
     Relink,
+    /// Have searches pass by a value that many rows share, in place.
+    Detour,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
     /// Take out the links that were made.
@@ -72,6 +74,7 @@ impl StepKind {
             Self::Baseline => "baseline",
             Self::Link => "link",
             Self::Relink => "relink",
+            Self::Detour => "detour",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -135,6 +138,7 @@ impl StepKind {
                 "none: what goes leads to rows that no transaction can see; where recall is worse \
                  for it the index is rebuilt"
             }
+            Self::Detour => "put the links back, where they still are as they were made",
             Self::TakeBack => "none",
             Self::Swap => "swap back, as long as the replaced index is kept",
             Self::SwapBack => "swap again",

@@ -72,6 +72,7 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         IndexIssue::DeadEntryPoint { .. } => (new.live_elements > 0
             && new.entry_point_quality == 0.0)
             .then(|| "the entry point is still missing".into()),
+        IndexIssue::DuplicateSink { .. } => not_found_more(after),
         IndexIssue::WrongLevel { .. } => (new.entry_level <= old.entry_level)
             .then(|| "searches still start on the same level".into()),
         IndexIssue::DeadTuples { .. } => match vacuumed(before, after) {
@@ -152,15 +153,8 @@ pub fn tuned(before: &Measured, after: &Measured) -> Verdict {
     let (Some(old), Some(new)) = (&before.probe, &after.probe) else {
         return Verdict::Undo("nothing could be searched for".into());
     };
-    // The comparison ends as soon as recall is shown not to fall, which may be before it is shown
-    // to rise.
-    let rose = new.standing == Some(Standing::Better)
-        || new.standing == Some(Standing::NotWorse) && new.difference > SHOWN * new.difference_se;
-    if !rose {
-        return Verdict::Undo(format!(
-            "recall@{} on {} rows was not shown to rise: by {:.3} (standard error {:.3})",
-            new.k, new.queries, new.difference, new.difference_se
-        ));
+    if let Some(reason) = not_shown_to_rise(new) {
+        return Verdict::Undo(reason);
     }
     if new.buffers > old.buffers * AFFORDABLE_COST {
         return Verdict::Undo(format!(
@@ -170,6 +164,28 @@ pub fn tuned(before: &Measured, after: &Measured) -> Verdict {
         ));
     }
     Verdict::Keep
+}
+
+/// Why recall was not shown to rise, if so. The comparison ends as soon as it is shown not to fall,
+/// which may be before it is shown to rise.
+fn not_shown_to_rise(after: &ProbeFigures) -> Option<String> {
+    let rose = after.standing == Some(Standing::Better)
+        || after.standing == Some(Standing::NotWorse)
+            && after.difference > SHOWN * after.difference_se;
+    (!rose).then(|| {
+        format!(
+            "recall@{} on {} rows was not shown to rise: by {:.3} (standard error {:.3})",
+            after.k, after.queries, after.difference, after.difference_se
+        )
+    })
+}
+
+/// Why a search is not shown to find more than before, where that is all it was for.
+fn not_found_more(after: &Measured) -> Option<String> {
+    match &after.probe {
+        Some(probe) => not_shown_to_rise(probe),
+        None => Some("nothing could be searched for".into()),
+    }
 }
 
 /// Judges a vacuum. It has no undo: this only tells whether it helped.

@@ -27,6 +27,16 @@ impl Embeddings {
         Self::read("package-queries")
     }
 
+    /// The rows of a file of NumPy's, without texts.
+    pub fn read_vectors(path: &Path) -> Self {
+        let (dimensions, rows) = read_npy(path);
+        Self {
+            dimensions,
+            rows,
+            texts: Vec::new(),
+        }
+    }
+
     fn read(name: &str) -> Self {
         let path = workspace().join("tests/data").join(name);
         let (dimensions, rows) = read_npy(&path.with_extension("npy"));

@@ -11,6 +11,8 @@ mod fire;
 mod under_fire;
 // What is asked for: the plan, progress, cancelling, undoing, and what never starts by itself.
 mod request;
+// A value that many rows share.
+mod sink;
 
 use crate::check::pages;
 use crate::harness;

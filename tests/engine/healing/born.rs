@@ -2,12 +2,15 @@
 
 use super::{codes, look};
 use ruvector_dag_healing_engine::detection::index_health::findings;
+use ruvector_dag_healing_engine::detection::recall_watch::{RecallSample, RecallWatch};
 use ruvector_dag_healing_engine::diagnosis::diagnose;
 use ruvector_dag_healing_engine::model::IndexHealthCheck;
+use ruvector_dag_healing_engine::recall::interval::QueryHits;
 use ruvector_dag_healing_engine::repair::strategy::registry;
 use ruvector_dag_healing_engine::vector_index::hnsw::{DuplicateSink, HnswFigures, Origin};
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
+use serde_json::Value;
 
 const NONE: [&str; 0] = [];
 
@@ -18,6 +21,7 @@ fn sink(figures: &mut HnswFigures, elements: u64, edge_share: f32) {
         example_row: (7, 3),
         is_zero: true,
         edge_share,
+        key: 0,
     });
 }
 
@@ -82,29 +86,63 @@ fn the_cure_of_a_sink_is_an_index_without_it() {
         }
         let finding = findings(&look).remove(0);
         let diagnosis = diagnose(finding, &registry());
-        assert_eq!(diagnosis.recommended_repair, "none");
+        assert_eq!(diagnosis.recommended_repair, "topology_repair");
         diagnosis.impact["advice"]
             .as_str()
             .expect("advice")
             .to_owned()
     };
     let plain = "CREATE INDEX i ON public.documents USING hnsw (embedding vector_l2_ops)";
+    let advice = with(plain, true);
+    let lines: Vec<&str> = advice.lines().collect();
     assert_eq!(
-        with(plain, true),
+        lines[0],
         "CREATE INDEX CONCURRENTLY ON public.documents USING hnsw (embedding vector_l2_ops) WHERE \
          embedding <> array_fill(0::real, ARRAY[384])::vector; -- queries use it that have the \
          same condition"
     );
-    let partial = format!("{plain} WHERE (lang = 'en'::text)");
+    assert!(
+        lines[1].starts_with("-- once they have it: DROP INDEX CONCURRENTLY "),
+        "{advice}"
+    );
+    assert!(
+        lines[2].contains("SELECT ruvector_dag_repair('") && lines[2].contains("'duplicate_sink-"),
+        "{advice}"
+    );
+    // Of any other value the statement that gives it is given.
+    let partial = format!("{plain} WHERE (lang ~~ 'e%'::text)");
     let advice = with(&partial, false);
     assert!(
-        advice.contains("(lang = 'en'::text) AND embedding <> '...'"),
+        advice.starts_with("SELECT format('CREATE INDEX CONCURRENTLY ON public.documents")
+            && advice.contains("(lang ~~ ''e%%''::text) AND embedding <> ' || '%L', embedding)")
+            && advice.contains("FROM public.documents WHERE ctid = '(7,3)';"),
         "{advice}"
     );
+}
+
+#[test]
+fn what_a_sink_was_measured_to_cost_is_said() {
+    let mut look = compared_by(look(|f| sink(f, 50, 0.5)), Metric::L2);
+    let impact = |look: &IndexHealthCheck| diagnose(findings(look).remove(0), &registry());
+    assert_eq!(impact(&look).impact["neighbours_missed"], Value::Null);
+    let hits = QueryHits { hits: 2, of: 10 };
+    let sample = RecallSample {
+        hits: vec![hits; 50],
+        search: "hnsw.ef_search = 40".into(),
+        ..RecallSample::default()
+    };
+    look.recall = Some(RecallWatch::after(None, &look.index, &sample, 0.95, 0));
+    let said = impact(&look);
+    assert_eq!(said.impact["neighbours_missed"], 0.8);
     assert!(
-        advice.contains("ctid (7,3) of public.documents"),
-        "{advice}"
+        said.root_cause
+            .contains("20 % of the neighbours are found with hnsw.ef_search = 40"),
+        "{}",
+        said.root_cause
     );
+    // It was another file.
+    look.index.relfilenode += 1;
+    assert_eq!(impact(&look).impact["neighbours_missed"], Value::Null);
 }
 
 #[test]

@@ -159,6 +159,36 @@ fn what_rows_are_by_nature_is_mended_on_request_or_never() {
     assert!(approve_on_request(plan, &Conditions::default()).is_ok());
 }
 
+#[test]
+fn searches_are_led_past_a_value_only_on_request() {
+    let sink = Issue::Index(IndexIssue::DuplicateSink {
+        index: "i".into(),
+        rows: 1_000,
+        unreachable: 0.5,
+    });
+    let facts = facts(0);
+    let sunk = plan(&sink, &graph(), &facts);
+    use StepKind::{Baseline, Detour, Entry, Link, Prune, Verify};
+    assert_eq!(sunk.steps, [Entry, Prune, Baseline, Detour, Link, Verify]);
+    assert!(sunk.on_request && sunk.reversible && !sunk.heavy);
+    // Every page goes to the log, and every list to the edits; values are kept in memory.
+    let linked = plan(&orphans(500), &graph(), &facts).estimate;
+    let pages = facts.figures.map_or(0, |figures| figures.pages);
+    assert!(
+        sunk.estimate.disk_bytes > pages * 8192,
+        "{:?}",
+        sunk.estimate
+    );
+    assert!(sunk.estimate.memory_bytes > linked.memory_bytes + 100_000 * 384 * 4);
+    assert!(sunk.estimate.duration_ms > linked.duration_ms);
+    // A rebuild gives the same graph, whatever it costs.
+    let tried = PlanFacts {
+        in_place_failed: true,
+        ..self::facts(0)
+    };
+    assert_eq!(plan(&sink, &graph(), &tried).repair_type, "in_place");
+}
+
 /// A bench that writes down what is asked of it.
 struct Bench {
     log: Vec<String>,

@@ -3,7 +3,7 @@ use ruvector_dag_healing_engine::recall::paired::Standing;
 use ruvector_dag_healing_engine::repair::plan::{Measured, ProbeFigures};
 use ruvector_dag_healing_engine::vector_index::hnsw::HnswFigures;
 use ruvector_dag_healing_engine::verification::Verdict;
-use ruvector_dag_healing_engine::verification::validation::{rebuilt, tuned, vacuumed};
+use ruvector_dag_healing_engine::verification::validation::{mended, rebuilt, tuned, vacuumed};
 
 use super::{fragmentation, healthy};
 
@@ -40,6 +40,31 @@ fn undone(issue: &Issue, before: &Measured, after: &Measured) -> String {
     match rebuilt(issue, before, after) {
         Verdict::Keep => "kept".into(),
         Verdict::Undo(reason) => reason,
+    }
+}
+
+#[test]
+fn a_value_is_passed_by_for_better_searches_alone() {
+    let issue = Issue::Index(IndexIssue::DuplicateSink {
+        index: "i".into(),
+        rows: 1_000,
+        unreachable: 0.5,
+    });
+    let old = measured(true, |f| f.orphans_with_rows = 5_000);
+    let new = |difference, standing| probed(measured(true, |_| {}), difference, Some(standing));
+    let verdict = |after: &Measured| mended(&issue, &old, after);
+    assert_eq!(verdict(&new(0.4, Standing::Better)), Verdict::Keep);
+    assert_eq!(verdict(&new(0.4, Standing::NotWorse)), Verdict::Keep);
+    for unproven in [
+        new(0.0, Standing::NotWorse),
+        new(0.01, Standing::Undecided),
+        new(-0.2, Standing::Worse),
+        measured(true, |_| {}),
+    ] {
+        assert!(
+            matches!(verdict(&unproven), Verdict::Undo(_)),
+            "{unproven:?}"
+        );
     }
 }
 

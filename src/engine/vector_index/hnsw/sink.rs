@@ -34,6 +34,9 @@ pub struct DuplicateSink {
     pub is_zero: bool,
     /// Share of the links on the ground layer that lead to these elements.
     pub edge_share: f32,
+    /// What stands for the value while the index is at hand.
+    #[serde(skip)]
+    pub key: u64,
 }
 
 /// What stands for a value.
@@ -66,10 +69,9 @@ pub fn duplicate_sink(
     let most = edges
         .found
         .into_iter()
-        .map(|(_, crowd)| crowd)
-        .filter(|crowd| crowd.places.len() >= u64::from(MIN_ELEMENTS))
-        .max_by_key(|crowd| crowd.edges);
-    Ok(most.and_then(|crowd| {
+        .filter(|(_, crowd)| crowd.places.len() >= u64::from(MIN_ELEMENTS))
+        .max_by_key(|(_, crowd)| crowd.edges);
+    Ok(most.and_then(|(key, crowd)| {
         let row = crowd.example_row?;
         Some(DuplicateSink {
             elements: crowd.places.len(),
@@ -77,6 +79,7 @@ pub fn duplicate_sink(
             example_row: (row.block, row.offset),
             is_zero: crowd.is_zero,
             edge_share: crowd.edges as f32 / edges.all.max(1) as f32,
+            key,
         })
     }))
 }

@@ -94,6 +94,83 @@ fn what_has_become_a_legal_link_is_not_pruned() {
     assert!(!made(edit, &mut reused));
 }
 
+/// The first element leads to the last instead of the second; the element is the first.
+fn rewrite(pages: &[Bytes]) -> Edit {
+    let Edit::Links { change, .. } = put() else {
+        panic!("it is of links");
+    };
+    let (Change::Append { to, .. }, survey) = (change, pages) else {
+        panic!("there is room");
+    };
+    let judged = |offset| Judged {
+        at: Tid { block: 1, offset },
+        ..to[0]
+    };
+    assert_eq!(to[0].at, judged(7).at, "{} pages", survey.len());
+    Edit::Links {
+        of: judged(1),
+        tuple: judged(2).at,
+        layer: 0,
+        change: Change::Rewrite {
+            was: vec![judged(3)],
+            to: vec![judged(7), judged(5)],
+        },
+    }
+}
+
+#[test]
+fn links_are_rewritten_where_nothing_has_changed_and_put_back() {
+    let before = pages(|_| {});
+    let (edit, mut now) = (rewrite(&before), before.clone());
+    assert!(made(&edit, &mut now));
+    assert_ne!(now, before);
+    assert!(!made(&edit, &mut now), "it is done");
+    let undo = edit.undo().expect("an undo");
+    assert!(made(&undo, &mut now));
+    assert_eq!(now, before);
+    // Fewer links than there are, and an insert that has chosen a slot would leave a hole.
+    assert!(undo.excludes_inserts() && !edit.excludes_inserts());
+}
+
+#[test]
+fn a_rewrite_is_lost_where_anything_it_was_judged_by_has_changed() {
+    let edit = rewrite(&pages(|_| {}));
+    let changes: [&dyn Fn(&mut Index); 7] = [
+        &|index| index.elements[3] = index.elements[3].clone().deleted(),
+        &|index| index.elements[2].version += 1,
+        &|index| index.elements[0].version += 1,
+        &|index| index.elements[0] = index.elements[0].clone().deleted(),
+        &|index| index.elements[0].layers[0].clear(),
+        &|index| index.elements[0].layers[0].push(Link::To(2)),
+        &|index| index.elements[0].layers[0].extend([Link::Hole, Link::To(2)]),
+    ];
+    for (nth, change) in changes.iter().enumerate() {
+        let mut pages = pages(change);
+        let before = pages.clone();
+        assert!(!made(&edit, &mut pages), "change {nth}");
+        assert_eq!(pages, before, "change {nth}");
+    }
+    let Edit::Links { of, tuple, .. } = edit else {
+        panic!("it is of links");
+    };
+    let Edit::Links {
+        change: Change::Rewrite { was, to },
+        ..
+    } = rewrite(&pages(|_| {}))
+    else {
+        panic!("it is a rewrite");
+    };
+    let too_many = vec![to[0]; 5];
+    let change = Change::Rewrite { was, to: too_many };
+    let edit = Edit::Links {
+        of,
+        tuple,
+        layer: 0,
+        change,
+    };
+    assert!(!made(&edit, &mut pages(|_| {})));
+}
+
 #[test]
 fn what_moves_links_up_or_sets_the_entry_point_lets_no_insert_be_under_way() {
     let at = Tid {

@@ -1,5 +1,7 @@
 //! Graphs mended in place: edits planned, made on pages in memory, and what comes of it.
 
+// Searches that pass by a value that many elements have.
+mod detour;
 // What an edit needs, and what takes it back.
 mod edits;
 // Any graph at all.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::search::Walked;
 use super::survey::Survey;
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::reach::Pulse;
@@ -104,17 +105,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The elements that a search passes to from another on a layer.
-    pub(super) fn targets(&self, slot: usize, layer: u8) -> Vec<usize> {
-        let graph = &self.survey.graph;
-        let on_layer = |target: &usize| layer == 0 || graph.level(*target) >= layer;
-        let links = self.links(slot, layer).iter();
-        links
-            .filter_map(|&link| graph.live_slot(link))
-            .filter(on_layer)
-            .collect()
-    }
-
     /// Whether searches reach an element.
     pub(super) fn is_reached(&self, slot: usize) -> bool {
         self.reached.contains(slot)
@@ -173,5 +163,21 @@ impl<'a> Draft<'a> {
         };
         again.grow(source)?;
         Ok(self.reached.iter().all(|slot| again.reached.contains(slot)))
+    }
+}
+
+impl Walked for Draft<'_> {
+    fn survey(&self) -> &Survey {
+        self.survey
+    }
+
+    fn targets(&self, slot: usize, layer: u8) -> Vec<usize> {
+        let graph = &self.survey.graph;
+        let on_layer = |target: &usize| layer == 0 || graph.level(*target) >= layer;
+        let links = self.links(slot, layer).iter();
+        links
+            .filter_map(|&link| graph.live_slot(link))
+            .filter(on_layer)
+            .collect()
     }
 }

@@ -62,6 +62,13 @@ pub enum Change {
         /// What stays.
         stays: Vec<Tid>,
     },
+    /// Other links in the place of all there are.
+    Rewrite {
+        /// Those there are.
+        was: Vec<Judged>,
+        /// Those that shall be.
+        to: Vec<Judged>,
+    },
     /// Takes links out, wherever they stand.
     Unlink {
         /// The links.
@@ -127,6 +134,7 @@ impl Edit {
             Self::Links { change, .. } => match change {
                 Change::Prune { .. } | Change::Unlink { .. } => true,
                 Change::Relink { out, new, .. } => new.len() < out.len(),
+                Change::Rewrite { was, to } => to.len() < was.len(),
                 Change::Replace { .. } | Change::Append { .. } => false,
             },
             Self::Entry { .. } => true,
@@ -151,7 +159,9 @@ impl Edit {
         let mut wants = vec![there(of)];
         match change {
             Change::Replace { to, .. } => wants.push(other(to)),
-            Change::Append { to, .. } => wants.extend(to.iter().map(other)),
+            Change::Append { to, .. } | Change::Rewrite { to, .. } => {
+                wants.extend(to.iter().map(other));
+            }
             Change::Relink { out, new, .. } => {
                 wants.extend(out.iter().map(|&(at, rows)| Want::Rows(at, rows)));
                 wants.extend(new.iter().map(other));
@@ -246,6 +256,10 @@ impl Edit {
                 to: *was,
             },
             Change::Append { to, .. } => Change::Unlink { links: at(to) },
+            Change::Rewrite { was, to } => Change::Rewrite {
+                was: to.clone(),
+                to: was.clone(),
+            },
             Change::Prune { .. } | Change::Unlink { .. } | Change::Relink { .. } => return None,
         };
         Some(Self::Links {
@@ -334,6 +348,14 @@ impl<'a> Slots<'a> {
                     return false;
                 }
                 self.write(stays.iter().copied());
+            }
+            Change::Rewrite { was, to } => {
+                let same = links.iter().eq(was.iter().map(|was| &was.at));
+                let has_room = to.len() <= self.0.len() / TID;
+                if !same || !nothing_after(was.len()) || !has_room {
+                    return false;
+                }
+                self.write(to.iter().map(|to| to.at));
             }
             Change::Unlink { links: out } => {
                 if !out.iter().any(|link| links.contains(link)) {

@@ -13,11 +13,11 @@ use super::PAGE_MS;
 use super::draft::Draft;
 use super::edit::{Edit, Judged};
 use super::owners::Owners;
-use super::search::{Near, Search};
+use super::search::{Near, Search, Walked};
 use super::seen::Seen;
 use super::sources::sources_first;
 use super::survey::Survey;
-use super::values::Values;
+use super::values::{Values, diverse};
 use crate::recall::exact::distance::Operand;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::hnsw::slots::pack;
@@ -55,11 +55,16 @@ pub(super) const WRITE_MS: f64 = 0.02;
 pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
     let (orphans, live) = (figures.orphans_with_rows, figures.live_elements);
     let pages = (figures.pages as f64).min(orphans as f64 * MET_BY_A_SEARCH);
-    let look = LOOK_MS + LOOK_MS_PER_DIMENSION * f64::from(figures.dimensions);
+    let look = look_ms(figures.dimensions);
     // Two places in the graph for each that is new to the search.
     let search = 2.0 * MET_BY_A_SEARCH.min(live as f64) * look;
     let write = f64::from(enough(orphans as usize, live as usize, figures.m)) * WRITE_MS;
     pages * PAGE_MS + orphans as f64 * (1.5 * search + write)
+}
+
+/// Time of looking at an element of so many dimensions in a search, in milliseconds.
+pub(super) fn look_ms(dimensions: u32) -> f64 {
+    LOOK_MS + LOOK_MS_PER_DIMENSION * f64::from(dimensions)
 }
 
 /// Pages that a search comes to, about as many as elements.
@@ -142,7 +147,8 @@ pub(super) fn plan(
         // What few link to may be found no more after what was linked later; and orphans that are
         // near have been linked since, which can link to it as well.
         order = if nth == 0 { order } else { given };
-        order.retain(|&orphan| u16::from(linker.draft.in_degree(orphan)) < linker.enough.max(2));
+        let few = linker.enough.min(survey.meta.m).max(2);
+        order.retain(|&orphan| u16::from(linker.draft.in_degree(orphan)) < few);
     }
     let is_left = |orphan: &&usize| !linker.draft.is_reached(**orphan);
     let left = orphans.iter().filter(is_left).count() as u64;
@@ -161,8 +167,8 @@ pub(super) fn plan(
     })
 }
 
-/// Links that each of so many orphans needs for others to find it: half of those that there is room
-/// for at most.
+/// Links that each of so many orphans needs for others to find it: three quarters of those that
+/// there is room for at most.
 fn enough(orphans: usize, live: usize, m: u16) -> u16 {
     let share = orphans as f64 / live.max(1) as f64;
     let links = 1.0 + LINKS_TO_FIND * (share / FEW).ln();
@@ -241,8 +247,7 @@ impl Linker<'_> {
         }
     }
 
-    /// Of the elements near another, at most `most` that are nearer to it than to each other, and
-    /// then the nearest of the rest.
+    /// Of the elements near another, the `most` best to link to of those that are not `linked`.
     fn diverse(
         &mut self,
         near: &[Near],
@@ -250,26 +255,14 @@ impl Linker<'_> {
         linked: &HashSet<u32>,
     ) -> Result<Vec<usize>, ReadError> {
         let graph = &self.draft.survey.graph;
+        let is_new = |near: &&Near| {
+            let place = graph.slots.place(near.slot);
+            place.is_some_and(|place| !linked.contains(&pack(place)))
+        };
+        let near: Vec<Near> = near.iter().filter(is_new).copied().collect();
         let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
         self.values.fetch(self.source, graph, &slots)?;
-        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
-        for candidate in near {
-            let place = graph.slots.place(candidate.slot);
-            if place.is_none_or(|place| linked.contains(&pack(place))) {
-                continue;
-            }
-            let Some(value) = self.values.get(candidate.slot) else {
-                continue;
-            };
-            let apart = |other: &usize| self.values.rank(value, *other) > candidate.rank;
-            match chosen.len() < most && chosen.iter().all(apart) {
-                true => chosen.push(candidate.slot),
-                false => rest.push(candidate.slot),
-            }
-        }
-        chosen.extend(rest);
-        chosen.truncate(most);
-        Ok(chosen)
+        Ok(diverse(&self.values, &near, most))
     }
 
     /// Has elements near an orphan link to it as well, those with free slots, until enough do:
@@ -280,6 +273,10 @@ impl Linker<'_> {
         let Some(to) = survey.judged(orphan) else {
             return Ok(());
         };
+        // What is an island with others has links enough, but for those that lead there.
+        if u16::from(self.draft.in_degree(orphan)) >= survey.meta.m {
+            return Ok(());
+        }
         let around = self.draft.targets(orphan, 0);
         self.values.fetch(self.source, &survey.graph, &around)?;
         let nearest = near.iter().map(|near| near.slot);

@@ -4,14 +4,15 @@
 //! |---|---|
 //! | [`edit`] | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
-//! | `entry`, `prune`, `link` | the rungs |
-//! | `relink`, `doomed` | links past what the next vacuum deletes |
+//! | `entry`, `prune`, `link`, `detour` | the rungs |
+//! | `relink`, `doomed`, `codes` | links past what the next vacuum deletes |
 //! | `draft`, `search`, `values`, `sources`, `owners` | what the last of them needs |
 //!
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose
 //! page is no longer as it was judged is lost and judged again in the next round.
 
 mod codes;
+mod detour;
 mod doomed;
 mod draft;
 pub mod edit;
@@ -45,12 +46,18 @@ pub fn bytes_per_element() -> usize {
     link::bytes_for(2 << 10) >> 10
 }
 
+/// Bytes that passing by a value takes for an element, besides that.
+pub fn bytes_to_pass_by(m: u16, dimensions: u32) -> usize {
+    detour::bytes_per_element(m, dimensions)
+}
+
 /// What a rung is expected to take once the graph is in memory, in milliseconds.
 pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
     match rung {
         Rung::Entry => entry::cost_ms(figures),
         Rung::Prune => prune::cost_ms(figures),
         Rung::Link => link::cost_ms(figures),
+        Rung::Detour { .. } => detour::cost_ms(figures),
     }
 }
 
@@ -71,6 +78,11 @@ pub enum Rung {
     Prune,
     /// What no search can reach.
     Link,
+    /// A value that so many rows share that searches end among its elements.
+    Detour {
+        /// What stands for it.
+        key: u64,
+    },
 }
 
 /// What is to be done on a rung.
@@ -120,7 +132,27 @@ impl Survey {
                     more: linked.more,
                 }
             }
+            Rung::Detour { key } => {
+                let detoured = detour::plan(self, key, shape, source)?;
+                Treatment {
+                    edits: detoured.edits,
+                    orphans,
+                    left: detoured.left,
+                    ..Treatment::default()
+                }
+            }
         })
+    }
+
+    /// Megabytes that `maintenance_work_mem` should have for a rung, where it has too few.
+    pub fn lacks_memory(&self, rung: Rung) -> Option<usize> {
+        let Rung::Detour { .. } = rung else {
+            return None;
+        };
+        let elements = self.graph.live.iter().count();
+        let each = bytes_to_pass_by(self.meta.m, self.meta.dimensions);
+        let missing = (elements * each).checked_sub(self.room)?;
+        (missing > 0).then(|| (self.limit + missing).div_ceil(1 << 20) + 1)
     }
 
     /// What the metapage said.

@@ -4,7 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::draft::Draft;
+use super::survey::Survey;
 use super::values::Values;
 use crate::recall::exact::distance::Operand;
 use crate::vector_index::{PageSource, ReadError};
@@ -31,6 +31,14 @@ impl Ord for Near {
     }
 }
 
+/// A graph that can be searched.
+pub(super) trait Walked {
+    /// What it was made of.
+    fn survey(&self) -> &Survey;
+    /// The elements that a search passes to from another on a layer.
+    fn targets(&self, slot: usize, layer: u8) -> Vec<usize>;
+}
+
 /// Searches one after another.
 pub(super) struct Search {
     /// In which search each slot was met last.
@@ -55,15 +63,31 @@ impl Search {
     /// them was looked at for its links.
     pub(super) fn nearest(
         &mut self,
-        draft: &Draft<'_>,
+        walked: &impl Walked,
         values: &mut Values,
         source: &mut dyn PageSource,
         query: &Operand,
         width: usize,
     ) -> Result<Vec<Near>, ReadError> {
-        let graph = &draft.survey.graph;
-        let Some(entry) = draft.survey.entry() else {
-            return Ok(Vec::new());
+        let mut found = self.by_layer(walked, values, source, query, width, 0)?;
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    /// The same on each layer from `wide` down, the ground last: above it the search is one
+    /// element wide. Of a layer that the entry point is not on, nothing.
+    pub(super) fn by_layer(
+        &mut self,
+        walked: &impl Walked,
+        values: &mut Values,
+        source: &mut dyn PageSource,
+        query: &Operand,
+        width: usize,
+        wide: u8,
+    ) -> Result<Vec<Vec<Near>>, ReadError> {
+        let graph = &walked.survey().graph;
+        let mut by_layer = vec![Vec::new(); usize::from(wide) + 1];
+        let Some(entry) = walked.survey().entry() else {
+            return Ok(by_layer);
         };
         values.fetch(source, graph, &[entry])?;
         let mut found = vec![Near {
@@ -71,16 +95,19 @@ impl Search {
             slot: entry,
         }];
         for layer in (0..=graph.level(entry)).rev() {
-            let width = if layer == 0 { width } else { 1 };
-            found = self.on_layer(draft, values, source, query, found, layer, width)?;
+            let width = if layer <= wide { width } else { 1 };
+            found = self.on_layer(walked, values, source, query, found, layer, width)?;
+            if let Some(above_ground) = wide.checked_sub(layer) {
+                by_layer[usize::from(above_ground)].clone_from(&found);
+            }
         }
-        Ok(found)
+        Ok(by_layer)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a search is of all of them")]
     fn on_layer(
         &mut self,
-        draft: &Draft<'_>,
+        walked: &impl Walked,
         values: &mut Values,
         source: &mut dyn PageSource,
         query: &Operand,
@@ -106,9 +133,9 @@ impl Search {
             if is_full && best.peek().is_some_and(|worst| next.rank > worst.rank) {
                 break;
             }
-            let mut targets = draft.targets(next.slot, layer);
+            let mut targets = walked.targets(next.slot, layer);
             targets.retain(|&target| std::mem::replace(&mut self.met[target], nth) != nth);
-            values.fetch(source, &draft.survey.graph, &targets)?;
+            values.fetch(source, &walked.survey().graph, &targets)?;
             for slot in targets {
                 let near = Near {
                     rank: values.rank(query, slot),

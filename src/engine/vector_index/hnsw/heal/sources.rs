@@ -1,6 +1,7 @@
 //! Where to begin with what cannot be reached: at elements from which all the rest of it can be.
 
 use super::draft::Draft;
+use super::search::Walked;
 use crate::vector_index::bitmap::Bitmap;
 
 /// All `missed` elements, first those from which the others are reached: one of each group of

@@ -27,8 +27,9 @@ pub struct Survey {
     tail: u32,
     /// Whether inserts begin to look for room on a page of the index.
     insert_page_is_sound: bool,
-    /// Bytes that what is planned may take besides the graph.
+    /// Bytes that what is planned may take besides the graph, and with it.
     pub(super) room: usize,
+    pub(super) limit: usize,
 }
 
 impl Survey {
@@ -75,6 +76,7 @@ impl Survey {
             insert_page_is_sound: gather.insert_page_is_sound,
             graph,
             room,
+            limit: memory_limit,
         }))
     }
 

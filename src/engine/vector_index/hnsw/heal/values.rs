@@ -1,5 +1,6 @@
 //! The values of elements, read as they are asked for and kept as long as there is room.
 
+use super::search::Near;
 use crate::recall::exact::distance::Operand;
 use crate::recall::exact::pair::Pairs;
 use crate::vector_index::hnsw::graph::Graph;
@@ -33,6 +34,13 @@ impl Values {
     pub(super) fn bytes_for(slots: usize) -> usize {
         // The values of the elements that one step of a search looks at.
         2 * slots * size_of::<u32>() + 256 * PAGE_SIZE
+    }
+
+    /// Bytes that a value of so many dimensions takes.
+    pub(super) fn bytes_of(dimensions: usize) -> usize {
+        dimensions
+            .saturating_mul(size_of::<f32>())
+            .saturating_add(OVERHEAD)
     }
 
     /// Keeps at most `limit` bytes of values, but always those of one request.
@@ -95,10 +103,7 @@ impl Values {
         elements: usize,
         dimensions: usize,
     ) -> Result<bool, ReadError> {
-        let each = dimensions
-            .saturating_mul(size_of::<f32>())
-            .saturating_add(OVERHEAD);
-        if elements.saturating_mul(each) > self.limit {
+        if elements.saturating_mul(Self::bytes_of(dimensions)) > self.limit {
             return Ok(false);
         }
         let blocks = source.block_count()?;
@@ -170,4 +175,26 @@ impl Values {
             .and_then(|value| self.pairs.rank(from, value));
         rank.filter(|rank| !rank.is_nan()).unwrap_or(f64::INFINITY)
     }
+}
+
+/// Of the elements near another, nearest first, at most `most` that are nearer to it than to each
+/// other, and then the nearest of the rest. Their values were fetched; what has none is left out.
+pub(super) fn diverse(values: &Values, near: &[Near], most: usize) -> Vec<usize> {
+    let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+    for candidate in near {
+        if chosen.len() == most {
+            break;
+        }
+        let Some(value) = values.get(candidate.slot) else {
+            continue;
+        };
+        let apart = |other: &usize| values.rank(value, *other) > candidate.rank;
+        match chosen.iter().all(apart) {
+            true => chosen.push(candidate.slot),
+            false => rest.push(candidate.slot),
+        }
+    }
+    chosen.extend(rest);
+    chosen.truncate(most);
+    chosen
 }

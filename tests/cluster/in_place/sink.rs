@@ -1,0 +1,267 @@
+//! A value that many rows share, among real embeddings: what it costs, and what gets searches past it.
+
+use std::collections::HashSet;
+
+use postgres::Client;
+use serde_json::Value;
+
+use super::plant::stage;
+use super::{ask, identity, issue, last, orphans};
+use crate::check::{breaches, but_repeated_edges};
+use crate::harness::{Busy, Embeddings, literal};
+use crate::healing::stage::Stage;
+
+const ROWS: usize = 5_000;
+/// One row in so many has the value.
+const EVERY: usize = 10;
+const ZERO: &str = "array_fill(0::real, ARRAY[384])::vector";
+
+/// Embeddings, one in ten of them replaced by the zero vector, with an index.
+fn with_zeroes(stage: &Stage) {
+    stage.execute("CREATE TABLE original (id int, body text, embedding vector(384))");
+    let descriptions = Embeddings::descriptions();
+    descriptions.copy_into(&mut stage.client(), "original", 0..ROWS);
+    stage.execute(&format!(
+        "CREATE TABLE docs (LIKE original);
+         INSERT INTO docs
+             SELECT id, body, CASE WHEN id % {EVERY} = 0 THEN {ZERO} ELSE embedding END
+             FROM original;
+         SET max_parallel_maintenance_workers = 0;
+         CREATE INDEX docs_embedding ON docs USING hnsw (embedding vector_l2_ops)"
+    ));
+}
+
+/// The ids of the ten nearest rows, through an index or not.
+fn nearest(client: &mut Client, query: &str, condition: &str, by_index: bool) -> Vec<i32> {
+    let (seqscan, index) = match by_index {
+        true => ("off", "on"),
+        false => ("on", "off"),
+    };
+    client
+        .batch_execute(&format!(
+            "SET enable_seqscan = {seqscan}; SET enable_indexscan = {index}"
+        ))
+        .expect("settings");
+    let search =
+        format!("SELECT id FROM docs {condition} ORDER BY embedding <-> '{query}', id LIMIT 10");
+    let search = match by_index {
+        true => search.replace(", id LIMIT", " LIMIT"),
+        false => search,
+    };
+    let rows = client.query(&search, &[]).expect("neighbours");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Of the ordinary rows among the ten nearest of queries that were held back, the share found.
+fn share_found(stage: &Stage, condition: &str) -> f64 {
+    let mut client = stage.client();
+    let (mut found, mut wanted) = (0, 0);
+    for query in Embeddings::queries().rows.iter().take(60) {
+        let query = literal(query);
+        let exact = nearest(&mut client, &query, "", false);
+        let ordinary = exact.into_iter().filter(|id| id % EVERY as i32 != 0);
+        let answer: HashSet<i32> = nearest(&mut client, &query, condition, true)
+            .into_iter()
+            .collect();
+        for id in ordinary {
+            wanted += 1;
+            found += i32::from(answer.contains(&id));
+        }
+    }
+    f64::from(found) / f64::from(wanted)
+}
+
+/// Rows with the value that a search for it finds.
+fn rows_of_the_value(stage: &Stage) -> i64 {
+    stage.value(&format!(
+        "SELECT count(*) FROM (
+             SELECT set_config('enable_seqscan', 'off', true), set_config('hnsw.ef_search', '1000', true)
+         ) s, LATERAL (
+             SELECT id, embedding <-> {ZERO} AS far FROM docs ORDER BY embedding <-> {ZERO} LIMIT 1000
+         ) found WHERE far = 0"
+    ))
+}
+
+/// What the history says of the last repair.
+fn history(stage: &Stage) -> Value {
+    stage.value("SELECT to_jsonb(h) FROM ruvector_dag_repair_history('docs') h LIMIT 1")
+}
+
+fn open_issues(stage: &Stage) -> i64 {
+    stage.value("SELECT count(*) FROM ruvector_dag_detected_issues('docs')")
+}
+
+#[test]
+fn searches_pass_by_the_value_when_that_is_asked_for_and_not_before() {
+    let stage = stage();
+    with_zeroes(&stage);
+    let (before, born) = (
+        identity(&stage, "docs_embedding"),
+        orphans(&stage, "docs_embedding"),
+    );
+    let lost = share_found(&stage, "");
+    assert!(lost < 0.5, "{lost} of the neighbours are found as it is");
+    stage.server.reset("ruvector.dag_healing_enabled");
+    stage.wait_for(
+        "SELECT coalesce(bool_or(evidence->'refusal'->>'code' = 'on_request'), false)
+         FROM ruvector_dag_detected_issues('docs')",
+    );
+    assert!(stage.last_repair("docs").is_none());
+    let mut client = stage.client();
+    let plan = ask(&mut client, "docs", "duplicate_sink", true);
+    assert!(
+        plan["estimate"]["bytes"].as_u64() > Some(1_000_000),
+        "{plan:#}"
+    );
+    let id = ask(&mut client, "docs", "duplicate_sink", false)["repair_id"].as_i64();
+    assert_eq!(stage.ended_repair("docs").status, "succeeded");
+    let history_now = history(&stage);
+    assert_eq!(
+        last(&stage, "docs"),
+        "in_place succeeded",
+        "{history_now:#}"
+    );
+    assert_eq!(identity(&stage, "docs_embedding"), before);
+    let found = share_found(&stage, "");
+    assert!(found > 0.9, "{found}, {history_now:#}");
+    assert_eq!(orphans(&stage, "docs_embedding"), 0);
+    assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+    assert_eq!(rows_of_the_value(&stage), (ROWS / EVERY) as i64);
+    stage.wait_for_cycles(2);
+    assert_eq!(open_issues(&stage), 0);
+
+    // And back again.
+    stage.server.set("ruvector.dag_healing_enabled", "off");
+    let id = id.expect("a number");
+    stage.execute(&format!("SELECT ruvector_dag_rollback({id})"));
+    stage.wait_for("SELECT status = 'rolled_back' FROM ruvector_dag_healing.repair");
+    assert_eq!(
+        history(&stage)["details"]["taken_back"]["no_longer_as_made"],
+        0
+    );
+    assert_eq!(orphans(&stage, "docs_embedding"), born);
+    assert_eq!(share_found(&stage, ""), lost);
+}
+
+#[test]
+fn an_index_without_the_value_is_made_by_the_statement_as_it_is_printed() {
+    let stage = stage();
+    with_zeroes(&stage);
+    let mut client = stage.client();
+    issue(&mut client, "docs", "duplicate_sink");
+    stage.wait_for("SELECT count(*) = 1 FROM ruvector_dag_detected_issues('docs')");
+    let advice: String =
+        stage.value("SELECT impact->>'advice' FROM ruvector_dag_detected_issues('docs')");
+    client.batch_execute(&advice).expect("the advice is SQL");
+    let condition = format!("WHERE embedding <> {ZERO}");
+    let found = share_found(&stage, &condition);
+    assert!(found > 0.95, "{found} with {advice}");
+    // The rest of it stands in comments.
+    let said = |what: &str| {
+        let line = advice.lines().find(|line| line.contains(what));
+        let line = line.unwrap_or_else(|| panic!("no {what} in {advice}"));
+        line[line.find(what).expect("it is there")..].to_owned()
+    };
+    let plan: Value = stage.value(&said("SELECT ruvector_dag_repair").replace("');", "', true)"));
+    assert_eq!(plan["repair_type"], "in_place", "{plan:#}");
+    client
+        .batch_execute(&said("DROP INDEX CONCURRENTLY"))
+        .expect("the old index goes");
+    stage.wait_for("SELECT count(*) = 0 FROM ruvector_dag_detected_issues('docs')");
+    assert!(share_found(&stage, &condition) > 0.95);
+}
+
+#[test]
+fn a_value_that_is_everybodys_nearest_stays_where_it_is() {
+    let stage = stage();
+    stage.execute(
+        "CREATE TABLE docs (id int, embedding vector(64));
+         SELECT setseed(0.4);
+         INSERT INTO docs SELECT i, CASE WHEN i % 10 = 0 THEN array_fill(0::real, ARRAY[64])::vector
+             ELSE (SELECT array_agg(random() - 0.5)::vector FROM generate_series(1, 64) WHERE i > 0) END
+         FROM generate_series(1, 5000) i;
+         SET max_parallel_maintenance_workers = 0;
+         CREATE INDEX docs_embedding ON docs USING hnsw (embedding vector_l2_ops)",
+    );
+    let before = orphans(&stage, "docs_embedding");
+    let mut client = stage.client();
+    ask(&mut client, "docs", "duplicate_sink", false);
+    let repair = stage.ended_repair("docs");
+    let history = history(&stage);
+    assert_eq!(repair.status, "rolled_back", "{repair:?}: {history:#}");
+    assert!(repair.error.contains("recall@10"), "{repair:?}");
+    assert!(
+        history["details"]["detour"]["made"].as_i64() > Some(1_000),
+        "{history:#}"
+    );
+    assert_eq!(orphans(&stage, "docs_embedding"), before);
+    assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+}
+
+#[test]
+fn too_little_memory_is_said_with_what_would_do() {
+    let stage = stage();
+    with_zeroes(&stage);
+    stage.server.set("maintenance_work_mem", "6MB");
+    let mut client = stage.client();
+    ask(&mut client, "docs", "duplicate_sink", false);
+    let repair = stage.ended_repair("docs");
+    let (_, needed) = repair.error.split_once("raise it to ").expect("advice");
+    let needed = needed.trim_end_matches(" MB").to_owned();
+    stage
+        .server
+        .set("maintenance_work_mem", &format!("{needed}MB"));
+    stage.execute("DELETE FROM ruvector_dag_healing.repair");
+    ask(&mut client, "docs", "duplicate_sink", false);
+    assert_eq!(
+        stage.ended_repair("docs").status,
+        "succeeded",
+        "with {needed} MB"
+    );
+}
+
+#[test]
+fn nothing_is_lost_while_others_write_and_vacuum() {
+    let stage = stage();
+    with_zeroes(&stage);
+    stage.put_up_gates();
+    stage.execute("CREATE SEQUENCE next START 100001 INCREMENT 10");
+    let gate = stage.hold("detour");
+    ask(&mut stage.client(), "docs", "duplicate_sink", false);
+    stage.waiting_worker("advisory");
+    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
+    let writers: Vec<Busy> = [
+        vec![
+            "INSERT INTO docs SELECT nextval('next'), 'new', embedding FROM docs
+             WHERE id % 400 = (random() * 399)::int LIMIT 1"
+                .into(),
+            nap(0.05),
+        ],
+        vec![
+            "UPDATE docs SET body = body || '.' WHERE id % 400 = (random() * 399)::int".into(),
+            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+            nap(0.05),
+        ],
+        vec!["VACUUM docs".into(), nap(0.3)],
+    ]
+    .into_iter()
+    .map(|statements| Busy::start(stage.client(), statements))
+    .collect();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(gate);
+    let repair = stage.ended_repair("docs");
+    assert!(writers.iter().all(|writer| writer.rounds() > 0));
+    writers.into_iter().for_each(Busy::stop);
+    assert_eq!(
+        repair.status,
+        "succeeded",
+        "{repair:?}: {:#}",
+        history(&stage)
+    );
+    let mut client = stage.client();
+    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    crate::harness::vacuum(&mut client, "docs");
+    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    let found = share_found(&stage, "");
+    assert!(found > 0.9, "{found}: {:#}", history(&stage));
+}
