@@ -263,7 +263,7 @@ pub fn vacuum(server: &Server, database: &str, field: &Field) {
             client.batch_execute("VACUUM fire").expect("a vacuum");
         }
         // While one runs nothing is repaired.
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(Duration::from_secs(8));
     }
 }
 

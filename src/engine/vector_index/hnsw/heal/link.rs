@@ -58,8 +58,11 @@ pub(super) fn cost_ms(figures: &HnswFigures) -> f64 {
     let look = look_ms(figures.dimensions);
     // Two places in the graph for each that is new to the search.
     let search = 2.0 * MET_BY_A_SEARCH.min(live as f64) * look;
-    let write = f64::from(enough(orphans as usize, live as usize, figures.m)) * WRITE_MS;
-    pages * PAGE_MS + orphans as f64 * (1.5 * search + write)
+    // Those that others lead to need no more than to be reached.
+    let forsaken = figures.zero_in_degree.min(orphans) as f64;
+    let links = f64::from(enough(orphans as usize, live as usize, figures.m));
+    let written = forsaken * links + (orphans as f64 - forsaken);
+    pages * PAGE_MS + orphans as f64 * 1.5 * search + written * WRITE_MS
 }
 
 /// Time of looking at an element of so many dimensions in a search, in milliseconds.
