@@ -146,7 +146,7 @@ fn exact(client: &mut Client, query: &str, every: usize) -> HashSet<i32> {
     let rows = client.query(&nearest, &[]).expect("neighbours");
     rows.iter()
         .map(|row| row.get(0))
-        .filter(|id: &i32| *id as usize % every != 0)
+        .filter(|id: &i32| !(*id as usize).is_multiple_of(every))
         .collect()
 }
 

@@ -180,8 +180,8 @@ fn written(figures: &HnswFigures) -> u64 {
     figures.pages * PAGE_SIZE as u64 + figures.live_elements * links * EDIT_BYTES_PER_LINK
 }
 
-/// Bytes of a link in the list of edits, the log of it among them.
-const EDIT_BYTES_PER_LINK: u64 = 32;
+/// Bytes of a link in the list of edits, the log of it among them, as measured on 20,000 × 384.
+const EDIT_BYTES_PER_LINK: u64 = 16;
 
 /// Queries that recall is compared on.
 pub const QUERIES: u32 = 800;

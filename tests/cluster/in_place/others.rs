@@ -22,7 +22,7 @@ fn with_orphans(stage: &Stage) {
 }
 
 /// From now on repairs stop before their second batch of edits, as long as the client is there.
-fn hold_second_batch(stage: &Stage) -> Client {
+pub fn hold_second_batch(stage: &Stage) -> Client {
     stage.execute(
         "CREATE FUNCTION gate_batch() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use postgres::Client;
 use serde_json::Value;
 
+use super::others::hold_second_batch;
 use super::plant::stage;
 use super::{ask, identity, issue, last, orphans};
 use crate::check::{breaches, but_repeated_edges};
@@ -195,6 +196,35 @@ fn a_value_that_is_everybodys_nearest_stays_where_it_is() {
         "{history:#}"
     );
     assert_eq!(orphans(&stage, "docs_embedding"), before);
+    assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+}
+
+#[test]
+fn a_detour_that_was_cut_short_leaves_a_sound_graph_and_goes_on_when_asked_for_again() {
+    let stage = stage();
+    with_zeroes(&stage);
+    let lost = share_found(&stage, "");
+    let gate = hold_second_batch(&stage);
+    let mut client = stage.client();
+    let id = ask(&mut client, "docs", "duplicate_sink", false)["repair_id"].as_i64();
+    stage.waiting_worker("advisory");
+    let id = id.expect("a number");
+    stage.execute(&format!("SELECT ruvector_dag_cancel_repair({id})"));
+    let repair = stage.ended_repair("docs");
+    assert_eq!(
+        (repair.status.as_str(), repair.error.as_str()),
+        ("failed", "cancelled on request")
+    );
+    drop(gate);
+    assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+    let now = share_found(&stage, "");
+    assert!(now >= lost, "{now} instead of {lost}");
+    ask(&mut client, "docs", "duplicate_sink", false);
+    stage.wait_for(
+        "SELECT status = 'succeeded' FROM ruvector_dag_healing.repair ORDER BY repair_id DESC LIMIT 1",
+    );
+    assert!(share_found(&stage, "") > 0.9);
+    assert_eq!(orphans(&stage, "docs_embedding"), 0);
     assert_eq!(breaches(&mut client, "docs_embedding", true), []);
 }
 
