@@ -24,9 +24,9 @@ use super::xact::{Snapshot, transaction};
 use super::{edit_log, guc, history, lifecycle, world};
 
 /// Rounds of a rung: what was lost to somebody else's writes is judged again in the next.
-const ROUNDS: u32 = 4;
+pub(super) const ROUNDS: u32 = 4;
 /// How long a table may be in use by others before the repair is given up for now.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Pages looked at for an edit, about.
 const PAGES_OF_AN_EDIT: u64 = 3;
 
@@ -49,15 +49,17 @@ struct Tally {
 #[derive(Default)]
 pub struct Mending {
     /// The graph as it is, as long as nothing was changed since.
-    survey: Option<Survey>,
+    pub(super) survey: Option<Survey>,
     baseline: Option<Baseline>,
     patients: Vec<HeapTid>,
+    /// Rows to be put back into the index.
+    pub(super) detached: Vec<HeapTid>,
     /// Batches written down so far.
     batches: i32,
 }
 
 /// Whom to ask whether to give up: cancellation arrives by itself.
-const NEVER: &dyn Fn() -> bool = &|| false;
+pub(super) const NEVER: &dyn Fn() -> bool = &|| false;
 
 fn ms(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e4).round() / 10.0
@@ -129,7 +131,7 @@ impl Mending {
     }
 
     /// Makes edits in batches, each written down before; tells how many were lost.
-    fn make(
+    pub(super) fn make(
         &mut self,
         id: RepairId,
         index: &IndexInfo,
@@ -236,7 +238,7 @@ fn patiently(index: &IndexInfo, m: u16, edits: &[Edit]) -> Result<edit::Batch, P
     }
 }
 
-fn unread(error: InspectError) -> PortError {
+pub(super) fn unread(error: InspectError) -> PortError {
     match error {
         InspectError::Read(error) => error.into(),
         InspectError::NotSuch { reason } => PortError::Failed(reason),
@@ -245,6 +247,7 @@ fn unread(error: InspectError) -> PortError {
 
 fn step_name(rung: Rung) -> &'static str {
     match rung {
+        Rung::Tuples => "tuples",
         Rung::Entry => "entry",
         Rung::Prune => "prune",
         Rung::Link => "link",

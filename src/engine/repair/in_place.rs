@@ -16,7 +16,7 @@ pub const REPAIR_TYPE: &str = "in_place";
 
 /// The steps that mend an issue in place; none where it cannot be mended so.
 fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
-    use StepKind::{Baseline, Entry, Link, Prune, Verify};
+    use StepKind::{Baseline, Detach, Entry, Link, Prune, Reinsert, Tuples, Verify};
     match issue {
         // What cannot be reached then is another issue, if it is one.
         IndexIssue::WrongLevel { .. } | IndexIssue::DeadEntryPoint { .. } => {
@@ -25,6 +25,14 @@ fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
         // By inner product it may be nobody's nearest.
         IndexIssue::DanglingEdges { .. } if metric == Some(Metric::InnerProduct) => {
             Some(vec![Entry, Prune, Verify])
+        }
+        IndexIssue::CorruptPage { in_place: true, .. } => {
+            let mut steps = vec![Tuples, Entry, Prune, Detach, Reinsert];
+            if metric != Some(Metric::InnerProduct) {
+                steps.extend([Baseline, Link]);
+            }
+            steps.push(Verify);
+            Some(steps)
         }
         // What only the links that are taken out led to is linked.
         IndexIssue::DanglingEdges { .. } => Some(vec![Entry, Prune, Baseline, Link, Verify]),

@@ -1,6 +1,7 @@
 //! The figures a repair set out to mend must be better, and searching must not be worse.
 
 use super::Verdict;
+use crate::detection::damage::Damage;
 use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
 use crate::model::{IndexIssue, Issue};
 use crate::recall::paired::{MARGIN, Standing};
@@ -30,6 +31,10 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         (None, Some(_)) => None,
         (None, None) => Some("the replacement could not be read".into()),
     };
+    let unmended = unmended.or_else(|| match issue {
+        IndexIssue::CorruptPage { .. } => damage_remains(after.damage.as_ref()),
+        _ => None,
+    });
     if let Some(reason) = unmended {
         return Verdict::Undo(reason);
     }
@@ -74,6 +79,7 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
             .then(|| "the entry point is still missing".into()),
         IndexIssue::WrongLevel { .. } => (new.entry_level <= old.entry_level)
             .then(|| "searches still start on the same level".into()),
+        IndexIssue::CorruptPage { .. } => damage_remains(after.damage.as_ref()),
         other => Some(format!("{} is not mended in place", other.code())),
     };
     let worse = || {
@@ -83,6 +89,15 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     match unmended.or_else(worse) {
         Some(reason) => Verdict::Undo(reason),
         None => Verdict::Keep,
+    }
+}
+
+/// What a structural check still finds.
+fn damage_remains(damage: Option<&Damage>) -> Option<String> {
+    match damage {
+        None => Some("the index could not be checked".into()),
+        Some(damage) if damage.count() > 0 => Some(format!("there are still {}", damage.in_words())),
+        Some(_) => None,
     }
 }
 
