@@ -8,7 +8,7 @@
 //! a row on the list that is visible and in no element is put back, one that is in some is not.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
@@ -19,16 +19,18 @@ use ruvector_dag_healing_engine::vector_index::hnsw::heal::{RowsPlan, plan_rows}
 use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
 use serde_json::json;
 
-use super::locks::{SessionLocks, lock_within};
-use super::mending::{Mending, PATIENCE, ROUNDS, unread};
-use super::pages::OpenIndex;
+use super::locks::{SessionLocks, holds, lock_within};
+use super::mending::{Mending, NEVER, PATIENCE, ROUNDS, unread};
+use super::pages::{BackgroundPages, OpenIndex};
 use super::xact::{Snapshot, transaction};
 use super::{detached, heap, history, lifecycle, world};
 
 /// Rows put back in one transaction.
 const AT_ONCE: usize = 64;
 /// Pause before elements with rows of transactions under way are looked at again.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before the lock on the table is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Mending {
     /// Takes rows out of the elements that breaches name, and finds out which have to be put
@@ -41,36 +43,36 @@ impl Mending {
         breaches: &[Breach],
         locks: &mut SessionLocks,
     ) -> Result<(), PortError> {
-        hold(index, locks)?;
         self.survey = None;
         let owed = transaction(Snapshot::Active, || detached::of_index(index))?;
         let mut missing: BTreeSet<HeapTid> = owed.into_iter().collect();
         let (mut made, mut lost, mut rounds) = (0, 0, 0);
         let planned = loop {
             rounds += 1;
+            // An edit that could not be made let go of it, and a vacuum may have been there.
+            if !holds(index.table_oid) {
+                hold(index, locks)?;
+            }
             let wanted: Vec<HeapTid> = missing.iter().copied().collect();
             let planned = transaction(Snapshot::Active, || plan(index, breaches, &wanted))?;
             missing.extend(&planned.reinsert);
             transaction(Snapshot::Active, || {
                 detached::intend(id, &planned.reinsert)
             })?;
-            let lost_now = match planned.edits.is_empty() {
-                true => 0,
-                false => {
-                    let mut pages = super::pages::BackgroundPages::new(index, 0, super::mending::NEVER);
-                    let m = links_per_layer(&mut pages).map_err(unread)?;
-                    self.make(id, index, m, &planned.edits)?
-                }
-            };
-            made += planned.edits.len() - lost_now;
-            lost += lost_now;
-            if lost_now == 0 && (planned.waiting == 0 || rounds == ROUNDS) {
+            if planned.edits.is_empty() && (planned.waiting == 0 || rounds >= ROUNDS) {
                 break planned;
             }
-            if rounds == ROUNDS {
+            // What is put back is what was found with nothing left to be taken out.
+            if rounds > ROUNDS {
                 return Err(PortError::Busy(index.index_name.clone()));
             }
-            if planned.waiting > 0 {
+            if !planned.edits.is_empty() {
+                let mut pages = BackgroundPages::new(index, 0, NEVER);
+                let m = links_per_layer(&mut pages).map_err(unread)?;
+                let lost_now = self.make(id, index, m, &planned.edits)?;
+                made += planned.edits.len() - lost_now;
+                lost += lost_now;
+            } else {
                 lifecycle::wait(PAUSE);
             }
         };
@@ -122,7 +124,7 @@ fn hold(index: &IndexInfo, locks: &mut SessionLocks) -> Result<(), PortError> {
         });
         match locked {
             Err(PortError::Busy(_)) if started.elapsed() < PATIENCE => {
-                lifecycle::wait(std::time::Duration::from_millis(100));
+                lifecycle::wait(RETRY);
             }
             locked => return locked,
         }
@@ -157,6 +159,10 @@ fn plan(
 
 fn insert(index: &IndexInfo, rows: &BTreeSet<HeapTid>) -> Result<u64, PortError> {
     let _open = open(index)?;
+    // Without it the places of rows may be others' by now.
+    if !holds(index.table_oid) {
+        return Err(PortError::Busy(index.table_name.clone()));
+    }
     let inserted = heap::with_table(index.table_oid, index.index_oid, |table| table.insert(rows));
     Ok(inserted.unwrap_or_default())
 }

@@ -130,6 +130,8 @@ fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFa
         // The graph is read for the first rung and kept as long as nothing changes it.
         StepKind::Entry => read + heal::cost_ms(Rung::Entry, figures),
         StepKind::Prune => heal::cost_ms(Rung::Prune, figures),
+        // Without a place to start from nothing is reached, and nearly all will be once there is.
+        StepKind::Link if figures.entry_point_quality == 0.0 => 0.0,
         StepKind::Link => heal::cost_ms(Rung::Link, figures),
         StepKind::Baseline => {
             let rows = index.live_rows.max(figures.heap_tids) as f64;

@@ -11,6 +11,9 @@ mod plant;
 // What is asked for: the plan, progress, cancelling, undoing, and what never starts by itself.
 mod request;
 
+// Rows taken out of an index and put back.
+mod rows;
+
 use postgres::Client;
 use serde_json::Value;
 

@@ -65,6 +65,8 @@ struct Holder {
     slots: Vec<Option<HeapTid>>,
     /// What follows the length word of its value, where that can be read and is one.
     value: Option<Vec<u8>>,
+    /// Whether all of its value is zeroes.
+    is_blank: bool,
     /// Whether it has no links although it should.
     lonely: bool,
     /// Bytes that a value has room for, the length word among them.
@@ -88,6 +90,7 @@ impl Holder {
             deleted: element.deleted(),
             slots: slots.map(|bytes| slot(bytes).map(row)).collect(),
             value: data.filter(|_| faults.is_empty()).map(<[u8]>::to_vec),
+            is_blank: element.value().iter().all(|&byte| byte == 0),
             lonely: false,
             room: element.bytes().len() - VALUE,
         }
@@ -243,6 +246,7 @@ fn edit_of(
         return Ok(None);
     }
     let value = match &holder.value {
+        _ if holder.deleted && holder.is_blank => NewValue::Stays,
         _ if holder.deleted => NewValue::Zero,
         Some(_) => NewValue::Stays,
         None => match value_nearby(source, holder, shape, meta)? {
