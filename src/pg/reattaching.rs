@@ -56,9 +56,7 @@ impl Mending {
             let wanted: Vec<HeapTid> = missing.iter().copied().collect();
             let planned = transaction(Snapshot::Active, || plan(index, breaches, &wanted))?;
             missing.extend(&planned.reinsert);
-            transaction(Snapshot::Active, || {
-                detached::intend(id, &planned.reinsert)
-            })?;
+            transaction(Snapshot::Active, || detached::intend(id, &planned.reinsert))?;
             if planned.edits.is_empty() && (planned.waiting == 0 || rounds >= ROUNDS) {
                 break planned;
             }

@@ -14,9 +14,9 @@ use ruvector_dag_healing_engine::verification::comparison::MAX_QUERIES;
 use serde_json::Value;
 
 use super::build::{self, Target};
+use super::careful::CarefulPages;
 use super::locks::SessionLocks;
 use super::mending::{self, Mending};
-use super::careful::CarefulPages;
 use super::pages::{BackgroundPages, OpenIndex};
 use super::probe::Side;
 use super::tuning::Proposal;

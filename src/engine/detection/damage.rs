@@ -21,7 +21,11 @@ const HARMLESS: [&str; 2] = ["pending_rebuild", "page_zeroed"];
 const SEEN_FROM_TABLE: [&str; 3] = ["row_missing", "row_of_entry_missing", "value_differs"];
 
 /// What figures of a graph show: edges that lead nowhere, and a missing place to start from.
-const DANGLING: [&str; 3] = ["edge_to_nothing", "edge_to_neighbor_tuple", "edge_to_deleted"];
+const DANGLING: [&str; 3] = [
+    "edge_to_nothing",
+    "edge_to_neighbor_tuple",
+    "edge_to_deleted",
+];
 const NO_ENTRY: [&str; 3] = ["entry_missing", "entry_invalid", "entry_deleted"];
 
 /// What else of a graph is mended in place. All other damage takes a rebuild.

@@ -129,6 +129,9 @@ fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFa
     match step {
         // The graph is read for the first rung and kept as long as nothing changes it.
         StepKind::Entry => read + heal::cost_ms(Rung::Entry, figures),
+        StepKind::Tuples => heal::cost_ms(Rung::Tuples, figures),
+        // The index is gone over twice: judged, and seen to need nothing more.
+        StepKind::Detach => 2.0 * figures.pages as f64 * heal::PAGE_MS,
         StepKind::Prune => heal::cost_ms(Rung::Prune, figures),
         // Without a place to start from nothing is reached, and nearly all will be once there is.
         StepKind::Link if figures.entry_point_quality == 0.0 => 0.0,

@@ -38,6 +38,13 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     if let Some(reason) = unmended {
         return Verdict::Undo(reason);
     }
+    // Damage is worse than what was not shown to be worse.
+    let shown_worse = |probe: &ProbeFigures| probe.standing == Some(Standing::Worse);
+    if matches!(issue, IndexIssue::CorruptPage { .. })
+        && !after.probe.as_ref().is_some_and(shown_worse)
+    {
+        return Verdict::Keep;
+    }
     // Recall is the judge. Reachability stands in where nothing could be searched for: in an
     // inner-product graph what cannot be reached may be nobody's nearest.
     match (&after.probe, &before.hnsw, &after.hnsw) {
@@ -96,7 +103,9 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
 fn damage_remains(damage: Option<&Damage>) -> Option<String> {
     match damage {
         None => Some("the index could not be checked".into()),
-        Some(damage) if damage.count() > 0 => Some(format!("there are still {}", damage.in_words())),
+        Some(damage) if damage.count() > 0 => {
+            Some(format!("there are still {}", damage.in_words()))
+        }
         Some(_) => None,
     }
 }

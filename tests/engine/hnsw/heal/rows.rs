@@ -107,7 +107,10 @@ fn planned(pages: &[Bytes], table: &mut Table) -> RowsPlan {
 
 /// What is taken out and what is to be put back; the rest of the index is sound then.
 fn mended(built: &Built, table: &mut Table) -> Vec<u32> {
-    assert!(!breaches(&built.pages, table).is_empty(), "nothing is wrong");
+    assert!(
+        !breaches(&built.pages, table).is_empty(),
+        "nothing is wrong"
+    );
     let mut pages = built.pages.clone();
     let plan = planned(&pages, table);
     assert_eq!(plan.waiting, 0);

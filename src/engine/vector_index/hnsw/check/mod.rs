@@ -52,14 +52,14 @@ mod page;
 mod places;
 
 use super::layout::Meta;
-use element::Elements;
-use page::Pages;
-use places::Places;
 use crate::vector_index::PageSource;
 use crate::vector_index::examination::{Suspects, each_page, twice};
 use crate::vector_index::finding::Breach;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::shape::IndexShape;
+use element::Elements;
+use page::Pages;
+use places::Places;
 
 /// Checks the structure of an index, with some `memory_limit` bytes, and reports every breach.
 /// An index that is written to meanwhile gives no breach that it does not have. A page that

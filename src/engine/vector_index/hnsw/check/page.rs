@@ -1,12 +1,12 @@
 //! Metapage, page headers, line pointers, and the chain of pages.
 
+use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::examination::{Suspect, Suspects, check_page};
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::hnsw::layout::{Item, LINKS, METAPAGE_END, Meta, PAGE_ID, Page, Tid};
 use crate::vector_index::page::{Pointed, RawPage};
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::PAGE_SIZE;
 
 /// Checks the metapage and returns what it says, if it says anything.
 pub(super) fn meta(

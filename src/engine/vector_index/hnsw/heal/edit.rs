@@ -327,7 +327,11 @@ impl<'a> Slots<'a> {
 }
 
 /// Whether a live element is there as it was judged and reaches up to a layer.
-pub(super) fn is_there(source: &mut dyn PageSource, judged: &Judged, layer: u8) -> Result<bool, ReadError> {
+pub(super) fn is_there(
+    source: &mut dyn PageSource,
+    judged: &Judged,
+    layer: u8,
+) -> Result<bool, ReadError> {
     let mut found = false;
     read_page(source, judged.at.block, &mut |page| {
         if let Some(Item::Element(element)) = page.item(judged.at.offset) {

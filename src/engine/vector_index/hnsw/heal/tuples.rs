@@ -95,7 +95,12 @@ pub(super) fn plan(
 ) -> Result<Vec<Edit>, ReadError> {
     let m = survey.meta.m;
     let mut found: BTreeMap<Tid, Header> = BTreeMap::new();
-    for slot in survey.graph.live.iter().filter(|&slot| survey.has_no_links(slot)) {
+    for slot in survey
+        .graph
+        .live
+        .iter()
+        .filter(|&slot| survey.has_no_links(slot))
+    {
         if found.len() >= most {
             break;
         }

@@ -28,7 +28,12 @@ pub(super) fn decide(
     table: &mut dyn RowSource,
     shape: &IndexShape,
 ) -> Result<Decision, ReadError> {
-    let sound = || places.iter().copied().filter(|&nth| holders[nth].is_sound());
+    let sound = || {
+        places
+            .iter()
+            .copied()
+            .filter(|&nth| holders[nth].is_sound())
+    };
     let sees = |nth: &usize| holders[*nth].seen().any(|seen| seen == row);
     if let Some(data) = table.value(row)? {
         if !is_indexable(shape, data) {

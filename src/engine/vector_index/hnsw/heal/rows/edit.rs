@@ -96,7 +96,9 @@ impl RowsEdit {
         let slots = &mut page[start + HEAP_TIDS..start + NEIGHBOR_TID];
         let mut stays = self.stays.iter();
         for slot in slots.chunks_exact_mut(TID) {
-            let row = stays.next().map(|&HeapTid { block, offset }| Tid { block, offset });
+            let row = stays
+                .next()
+                .map(|&HeapTid { block, offset }| Tid { block, offset });
             slot.copy_from_slice(&tid_bytes(row));
         }
         true
