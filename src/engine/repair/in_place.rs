@@ -69,7 +69,11 @@ pub fn plan(
     let memory_bytes = figures.map_or(0, memory);
     let costs: Vec<f64> = steps
         .iter()
-        .map(|step| figures.map_or(0.0, |figures| cost(*step, figures, index, facts)))
+        .map(|step| match figures {
+            None => 0.0,
+            Some(figures) if *step == StepKind::Reinsert => put_back(kind, figures, rebuild),
+            Some(figures) => cost(*step, figures, index, facts),
+        })
         .collect();
     let estimate = Estimate {
         duration_ms: costs.iter().sum(),
@@ -105,6 +109,19 @@ pub fn plan(
 fn memory(figures: &HnswFigures) -> u64 {
     let element = bytes_per_element(figures.m) + heal::bytes_per_element();
     figures.live_elements * element as u64
+}
+
+/// Inserting a row after the build as a multiple of its share of the build, as measured on
+/// 30,000 × 128 with m = 16: 1.4 ms.
+const INSERT_FACTOR: f64 = 8.0;
+
+/// What putting rows back is expected to take, in milliseconds: each breach may be a row's.
+fn put_back(issue: &IndexIssue, figures: &HnswFigures, rebuild: &Estimate) -> f64 {
+    let IndexIssue::CorruptPage { breaches, .. } = issue else {
+        return 0.0;
+    };
+    let share = rebuild.duration_ms / figures.live_elements.max(1) as f64;
+    *breaches as f64 * share * INSERT_FACTOR
 }
 
 /// Queries that recall is compared on.

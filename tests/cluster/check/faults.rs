@@ -11,10 +11,10 @@ use super::{Breach, breaches, command};
 pub struct Fault {
     pub name: &'static str,
     pub plant: fn(&mut File) -> Place,
-    severity: &'static str,
-    check: &'static str,
+    pub severity: &'static str,
+    pub check: &'static str,
     /// Whether it needs the table to be seen.
-    heap: bool,
+    pub heap: bool,
 }
 
 const fn fault(

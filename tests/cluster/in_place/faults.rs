@@ -43,14 +43,14 @@ fn planted(faults: &[&'static Fault], using: &str) -> Stage {
         vacuum(&mut stage.client(), table);
     }
     let names: Vec<String> = faults.iter().map(|f| format!("{}_idx", f.name)).collect();
-    let plants: Vec<Box<dyn Fn(&mut File)>> = faults
+    let plants: Vec<_> = faults
         .iter()
-        .map(|fault| Box::new(|file: &mut File| _ = (fault.plant)(file)) as Box<dyn Fn(&mut File)>)
+        .map(|fault| |file: &mut File| _ = (fault.plant)(file))
         .collect();
     let named: Vec<Plant> = names
         .iter()
         .zip(&plants)
-        .map(|(name, plant)| (name.as_str(), &**plant))
+        .map(|(name, plant)| (name.as_str(), plant as &dyn Fn(&mut File)))
         .collect();
     damage(&stage, &named);
     stage
@@ -167,4 +167,29 @@ fn damaged_lists_are_rebuilt() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn where_it_is_not_mended_in_place_a_rebuild_follows() {
+    // Inserts begin at the entry point, which leads nowhere: what is put back finds no neighbours.
+    const ALONE: Fault = Fault {
+        name: "alone_at_the_start",
+        plant: |file| {
+            let entry = file.entry();
+            for layer in 0..=file.level(entry) {
+                file.set_links(entry, layer, &[]);
+            }
+            entry
+        },
+        severity: "warning",
+        check: "no_links",
+        heap: false,
+    };
+    let stage = planted(&[&ALONE], "hnsw (v vector_l2_ops) WITH (m = 6)");
+    assert_eq!(repaired(&stage, ALONE.name), "index_rebuild succeeded");
+    let reason: String = stage.value(
+        "SELECT details->>'in_place' FROM ruvector_dag_repair_history() ORDER BY repair_id LIMIT 1",
+    );
+    assert_eq!(reason, "there are still 1 no_links");
+    assert_eq!(still_wrong(&stage, ALONE.name), Vec::<String>::new());
 }

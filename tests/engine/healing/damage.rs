@@ -179,6 +179,18 @@ fn rows_are_put_back_by_the_step_after_the_one_that_takes_them_out() {
     ];
     assert_eq!(plan(true).steps, steps);
     assert_eq!(plan(false).repair_type, "index_rebuild");
+    // Where an eighth of the rows have to be put back a rebuild is cheaper.
+    let many = Issue::Index(IndexIssue::CorruptPage {
+        index: "i".into(),
+        breaches: 13_000,
+        in_place: true,
+    });
+    let strategies = registry();
+    let strategy = strategies.iter().find(|one| one.can_repair(&many));
+    let planned = strategy
+        .expect("a strategy")
+        .plan(&many, &super::in_place::graph(), &facts);
+    assert_eq!(planned.repair_type, "index_rebuild");
     // A vacuum of what was replaced may never end.
     assert!(!plan(false).reversible);
 }
