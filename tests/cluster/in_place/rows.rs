@@ -134,7 +134,11 @@ fn a_vacuum_that_waits_goes_first_and_the_rows_come_back_after_it() {
     ask(&mut stage.client(), "docs", "corrupt_page", false);
     stage.waiting_worker("advisory");
     // What is gone by then is not put back, and its place may be another's.
-    stage.execute("DELETE FROM docs WHERE id % 40 = 20");
+    stage.execute(
+        "DELETE FROM docs WHERE ctid IN (
+             SELECT format('(%s,%s)', block, \"offset\")::tid FROM ruvector_dag_healing.detached
+             WHERE \"offset\" % 2 = 0)",
+    );
     let mut client = stage.client();
     client
         .batch_execute("SET lock_timeout = '20s'")

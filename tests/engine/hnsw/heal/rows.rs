@@ -228,6 +228,33 @@ fn rows_of_a_deleted_element_and_of_one_without_links_are_put_back() {
 }
 
 #[test]
+fn a_row_without_direction_goes_where_values_have_unit_length() {
+    let (mut index, mut table) = sound(30);
+    for (n, el) in index.elements.iter_mut().enumerate() {
+        let unit = [(n as f32).sin(), (n as f32).cos(), 0.0];
+        table.rows.insert(row(n as u32), encoded(&unit));
+        *el = el.clone().valued(&unit);
+    }
+    table.rows.insert(row(5), encoded(&[0.0; 3]));
+    table.rows.insert(row(6), encoded(&[0.0, -2.0, 0.0]));
+    let built = index.build();
+    let hint = |n: usize| Breach {
+        gravity: Gravity::Error,
+        check: "value_differs",
+        block: Some(built.places[n].0),
+        item: Some(built.places[n].1),
+        row: None,
+        message: String::new(),
+    };
+    let mut shape = shape();
+    shape.normalized = true;
+    let mut source = Source::quiet(built.pages.clone());
+    let hints = [hint(5), hint(6), hint(7)];
+    let plan = plan_rows(&mut source, &mut table, &shape, &hints, &[]).expect("a plan");
+    assert_eq!((plan.edits.len(), plan.reinsert), (2, vec![row(6)]));
+}
+
+#[test]
 fn rows_of_transactions_under_way_are_waited_for() {
     let (mut index, mut table) = sound(60);
     index.elements[8] = index.elements[8].clone().valued(&[f32::NAN, 0.0, 0.0]);
