@@ -139,10 +139,17 @@ impl Worker {
         };
         let mut outcome = carry(&approved, &mut bench, before);
         let mut in_place = approved.plan().repair_type == in_place::REPAIR_TYPE;
-        if let Ending::RolledBack(reason) = &outcome.ending
+        let reason = match &outcome.ending {
+            Ending::RolledBack(reason) => Some(reason.clone()),
+            // Whatever pgvector makes of damage.
+            Ending::Failed(PortError::Failed(reason)) => Some(reason.clone()),
+            _ => None,
+        };
+        if let Some(reason) = reason
             && in_place
-            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, reason)?
+            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, &reason)?
         {
+            bench.release();
             in_place = false;
             let before = bench.measure()?;
             outcome = carry(&rebuild, &mut bench, before);

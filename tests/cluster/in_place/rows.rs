@@ -209,6 +209,31 @@ fn rows_of_every_kind_of_index_and_of_chains_of_updates_are_put_back() {
 }
 
 #[test]
+fn where_rows_cannot_be_put_back_the_index_is_rebuilt_with_them() {
+    let stage = stage();
+    with_other_values(&stage);
+    stage.execute(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('public.tries') = 1 THEN
+                 RAISE 'no room for a row';
+             END IF;
+             RETURN OLD;
+         END $$;
+         CREATE TRIGGER fail BEFORE DELETE ON ruvector_dag_healing.detached
+             FOR EACH ROW EXECUTE FUNCTION fail_once()",
+    );
+    ask(&mut stage.client(), "docs", "corrupt_page", false);
+    stage.ended_repair("docs");
+    assert_eq!(last(&stage, "docs"), "index_rebuild succeeded");
+    let reason: String =
+        stage.value("SELECT details->>'in_place' FROM ruvector_dag_repair_history() LIMIT 1");
+    assert!(reason.contains("no room for a row"), "{reason}");
+    is_whole_again(&stage);
+}
+
+#[test]
 fn rows_are_put_back_while_others_write() {
     let stage = stage();
     with_other_values(&stage);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use ruvector_dag_healing_engine::vector_index::finding::{Breach, Gravity};
 use ruvector_dag_healing_engine::vector_index::heap::Root;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::{RowsPlan, plan_rows};
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, RowsPlan, plan_rows};
 use ruvector_dag_healing_engine::vector_index::hnsw::{check, entries};
 use ruvector_dag_healing_engine::vector_index::table::{RowSink, RowSource, compare};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
@@ -97,6 +97,27 @@ fn breaches(pages: &[Bytes], table: &mut Table) -> Vec<Breach> {
     // The model's pages are on no chain.
     found.retain(|breach| !matches!(breach.check, "page_unchained" | "edge_repeated"));
     found
+}
+
+/// What would be done if every place of an index were suspected of everything.
+pub fn edits_of_everything(pages: &[Bytes]) -> Vec<Edit> {
+    let checks = ["heap_tids_gap", "value", "no_links", "deleted_not_empty"];
+    let places = (0..pages.len() as u32 + 1).flat_map(|block| (0..130).map(move |n| (block, n)));
+    let suspects = places.flat_map(|(block, item)| {
+        checks.map(|check| Breach {
+            gravity: Gravity::Error,
+            check,
+            block: Some(block),
+            item: Some(item),
+            row: None,
+            message: String::new(),
+        })
+    });
+    let suspects: Vec<Breach> = suspects.collect();
+    let mut table = sound(3).1;
+    let mut source = Source::quiet(pages.to_vec());
+    let plan = plan_rows(&mut source, &mut table, &shape(), &suspects, &[row(1)]);
+    plan.map(|plan| plan.edits).unwrap_or_default()
 }
 
 fn planned(pages: &[Bytes], table: &mut Table) -> RowsPlan {
