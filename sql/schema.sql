@@ -86,6 +86,15 @@ CREATE TABLE ruvector_dag_healing.edits (
     PRIMARY KEY (repair_id, batch)
 );
 
+-- Rows that a repair takes out of an index to put them back: written before they are taken out, gone
+-- once they are back.
+CREATE TABLE ruvector_dag_healing.detached (
+    repair_id bigint NOT NULL REFERENCES ruvector_dag_healing.repair ON DELETE CASCADE,
+    block bigint NOT NULL,
+    "offset" integer NOT NULL,
+    PRIMARY KEY (repair_id, block, "offset")
+);
+
 CREATE TABLE ruvector_dag_healing.metrics (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     checks_performed bigint NOT NULL DEFAULT 0,

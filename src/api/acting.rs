@@ -70,7 +70,7 @@ fn find_issue(indexes: Vec<IndexInfo>, issue_id: &str, name: &str) -> Finding {
         .into_iter()
         .find(|index| index.identity() == identity);
     let found = index.and_then(|index| {
-        let found = findings(&look_at(index));
+        let found = findings(&look_at(index, issue_id.starts_with("corrupt_page")));
         found
             .into_iter()
             .find(|finding| finding.issue_id() == issue_id)

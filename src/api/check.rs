@@ -6,13 +6,13 @@ use pgrx::prelude::*;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::finding::{Breach, Gravity};
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
-use ruvector_dag_healing_engine::vector_index::{hnsw, ivfflat, table};
+use ruvector_dag_healing_engine::vector_index::{hnsw, ivfflat};
 
 use crate::pg::careful::CarefulPages;
-use crate::pg::error::raise;
+use crate::pg::error::{or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::require_reading;
-use crate::pg::{catalog, guc, heap};
+use crate::pg::{catalog, comparing, guc};
 
 /// Rows shown of one check; of more only their number is.
 const MAX_ROWS: usize = 1_000;
@@ -54,19 +54,10 @@ fn ruvector_dag_index_check(
             named.name
         );
     } else if heap {
-        let list = if is_hnsw {
-            hnsw::entries
-        } else {
-            ivfflat::entries
-        };
-        let mut entries =
-            |sink: &mut table::EntrySink<'_>| list(&mut source, shape.value_type, sink);
-        let compared = heap::with_table(info.table_oid, info.index_oid, |of_table| {
-            table::compare(&mut entries, of_table, &shape, limit, &mut |b| rows.add(b))
-        });
-        match compared {
-            Some(done) => conclude(done),
-            None => notice!(
+        let compared = comparing::compare(&info, &mut source, &mut |b| rows.add(b));
+        match or_raise(compared) {
+            true => {}
+            false => notice!(
                 "{}: not compared with its table: the pages of {} are not PostgreSQL's own",
                 named.name,
                 named.table_name
@@ -123,6 +114,7 @@ impl Rows {
                     check,
                     block: None,
                     item: None,
+                    row: None,
                     message: format!("{more} more like these are not shown"),
                 });
             }

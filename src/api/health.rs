@@ -5,20 +5,22 @@ use std::time::Instant;
 use pgrx::datum::JsonB;
 use pgrx::prelude::*;
 use ruvector_dag_healing_engine::cycle::overall_status;
+use ruvector_dag_healing_engine::detection::damage::Damage;
 use ruvector_dag_healing_engine::detection::index_health::findings;
 use ruvector_dag_healing_engine::diagnosis::priority;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo};
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::finding::Breach;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
+use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 use serde_json::json;
 
-use crate::pg::careful::{in_subtransaction, may_be_damage};
+use crate::pg::careful::{CarefulPages, in_subtransaction, may_be_damage};
 use crate::pg::error::{UserError, or_raise, raise};
 use crate::pg::pages::OpenIndex;
 use crate::pg::privilege::{as_owner, require_reading};
 use crate::pg::probe::{self, Side};
-use crate::pg::{catalog, filing, guc, journal, lifecycle};
+use crate::pg::{catalog, comparing, filing, guc, journal, lifecycle};
 
 /// Health of one HNSW index.
 #[pg_extern(sql = "")]
@@ -166,7 +168,7 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
     let mut shown = Vec::new();
     let mut looks = Vec::new();
     for index in indexes {
-        let look = look_at(index);
+        let look = look_at(index, true);
         let found = findings(&look);
         severities.extend(
             found
@@ -207,10 +209,12 @@ fn ruvector_dag_health_check(relation: pg_sys::Oid) -> JsonB {
     }))
 }
 
-/// Reads an index and takes its figures; one that is being built has none.
-pub(super) fn look_at(index: IndexInfo) -> IndexHealthCheck {
+/// Reads an index, takes its figures and checks its structure; one that is being built has none.
+/// `compared`: whether it is compared with its table as well.
+pub(super) fn look_at(index: IndexInfo, compared: bool) -> IndexHealthCheck {
     let mut look = IndexHealthCheck::new(index, lifecycle::now());
     if look.index.valid {
+        examine(&mut look, compared);
         read(&mut look, true);
     }
     let last = or_raise(as_owner(|| journal::last_look(&look.index)));
@@ -228,12 +232,32 @@ fn figures_of(index: pg_sys::Oid, named: &catalog::Named) -> IndexHealthCheck {
     look
 }
 
+fn open(index: &IndexInfo) -> CarefulPages {
+    match OpenIndex::open(index.index_oid, false) {
+        Some(open) => CarefulPages::new(open),
+        None => raise(PortError::Gone(format!("index {}", index.index_name))),
+    }
+}
+
+/// Checks the structure of an index and, if asked to, compares it with its table.
+fn examine(look: &mut IndexHealthCheck, compared: bool) {
+    let (mut pages, index) = (open(&look.index), look.index.clone());
+    let limit = guc::maintenance_work_mem();
+    if let Err(InspectError::Read(error)) = look.check(&mut pages, limit, &mut |_| {}) {
+        raise(PortError::from(error));
+    }
+    if let (true, Some(damage)) = (compared, &mut look.damage) {
+        let add = &mut |breach: Breach| damage.add(&breach);
+        damage.compared = or_raise(comparing::compare(&index, &mut pages, add));
+    }
+}
+
 /// `full`: with how the graph is built.
 fn read(look: &mut IndexHealthCheck, full: bool) {
     let name = look.index.index_name.clone();
-    let Some(mut pages) = OpenIndex::open(look.index.index_oid, false) else {
-        raise(PortError::Gone(format!("index {name}")));
-    };
+    let mut pages = open(&look.index);
+    // What cannot be read is an issue then, and no reason to say nothing of the rest.
+    let is_known = look.damage.as_ref().is_some_and(Damage::is_unreadable);
     let options = InspectOptions {
         memory_limit: guc::maintenance_work_mem(),
         anatomy: full,
@@ -242,6 +266,18 @@ fn read(look: &mut IndexHealthCheck, full: bool) {
     };
     match look.inspect(&mut pages, &options) {
         Ok(rows) => search(look, &rows, full),
+        Err(InspectError::Read(ReadError::Unreadable { reason, .. })) if is_known => {
+            look.notices.push(reason);
+        }
+        Err(InspectError::NotSuch { reason }) if is_known => look.notices.push(reason),
+        Err(InspectError::Read(ReadError::Unreadable { block, reason })) => raise(
+            UserError::new(
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                format!("block {block} of index {name} cannot be read"),
+            )
+            .detail(reason)
+            .hint("ruvector_dag_health_check() files it as an issue that can be repaired."),
+        ),
         Err(InspectError::Read(error)) => raise(PortError::from(error)),
         Err(InspectError::NotSuch { reason }) => raise(
             UserError::new(

@@ -16,6 +16,7 @@ use crate::ports::{
 use crate::repair::guards::{Refusal, approve};
 use crate::repair::strategy::{RepairStrategy, registry, strategy_for};
 use crate::settings::HealingConfig;
+use crate::vector_index::ReadError;
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 use crate::workload;
 
@@ -393,10 +394,19 @@ pub fn take_look<W: Catalog + Clock + ?Sized>(
             memory_limit: world.memory_limit(),
             ..InspectOptions::default()
         };
+        let limit = options.memory_limit;
         match look.inspect(world.pages(index)?.as_mut(), &options) {
             Ok(_) => {}
+            // The check tells which pages they are.
+            Err(InspectError::Read(ReadError::Unreadable { reason, .. })) => {
+                look.notices.push(reason);
+            }
             Err(InspectError::Read(error)) => return Err(error.into()),
             Err(InspectError::NotSuch { reason }) => look.notices.push(reason),
+        }
+        match look.check(world.pages(index)?.as_mut(), limit, &mut |_| {}) {
+            Err(InspectError::Read(error)) => return Err(error.into()),
+            Ok(()) | Err(InspectError::NotSuch { .. }) => {}
         }
     }
     look.checked_at = world.now();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::detection::damage::Damage;
 use crate::detection::recall_watch::RecallWatch;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
@@ -149,6 +150,15 @@ pub enum IndexIssue {
         /// Highest level of a live element.
         highest: u8,
     },
+    /// Pages are not as pgvector leaves them.
+    CorruptPage {
+        /// Name of the index.
+        index: String,
+        /// Breaches of invariants that the structural check found.
+        breaches: u64,
+        /// Whether all of them can be mended in place.
+        in_place: bool,
+    },
     /// So many rows share one value that searches end among them.
     DuplicateSink {
         /// Name of the index.
@@ -227,6 +237,7 @@ impl IndexIssue {
             Self::DanglingEdges { .. } => "dangling_edges",
             Self::DeadEntryPoint { .. } => "dead_entry_point",
             Self::WrongLevel { .. } => "wrong_level",
+            Self::CorruptPage { .. } => "corrupt_page",
             Self::DuplicateSink { .. } => "duplicate_sink",
             Self::BornUnreachable { .. } => "born_unreachable",
             Self::BuiltEmpty { .. } => "built_empty",
@@ -311,6 +322,7 @@ impl IndexHealthCheck {
             hnsw: None,
             ivfflat: None,
             self_query: None,
+            damage: None,
             recall: None,
             first_seen: None,
             checked_at,
@@ -331,7 +343,8 @@ impl IndexHealthCheck {
             f.dangling_edges == 0 && f.live_elements > 0 && f.entry_level.is_some()
         };
         let lists = self.ivfflat.as_ref().is_some_and(|f| f.vectors > 0);
-        self.index.valid && (lists || self.hnsw.as_ref().is_some_and(sound))
+        let whole = self.damage.as_ref().is_none_or(Damage::may_be_searched);
+        self.index.valid && whole && (lists || self.hnsw.as_ref().is_some_and(sound))
     }
 
     /// Takes in searches for rows by their own values, for `k` neighbours each. Where the graph
@@ -353,7 +366,13 @@ impl IndexHealthCheck {
             before.first_seen.unwrap_or(before.checked_at)
         });
         let watched = before.and_then(|before| before.recall.clone());
+        let damage_before = same.and_then(|before| before.damage.as_ref());
+        let damage = match self.damage {
+            Some(damage) => Some(damage.after(damage_before)),
+            None => damage_before.cloned(),
+        };
         Self {
+            damage,
             first_seen: Some(first_seen),
             recall: self.recall.or(watched),
             ..self
@@ -374,6 +393,9 @@ pub struct IndexHealthCheck {
     /// Rows searched for by their own values, where that was asked for.
     #[serde(default)]
     pub self_query: Option<SelfQuery>,
+    /// What the structural check found, where it was made.
+    #[serde(default)]
+    pub damage: Option<Damage>,
     /// The watch on its recall.
     #[serde(default)]
     pub recall: Option<RecallWatch>,

@@ -51,6 +51,14 @@ impl CarefulPages {
 }
 
 impl PageSource for CarefulPages {
+    fn is_still(&mut self) -> bool {
+        self.index.is_still()
+    }
+
+    fn may_be_vacuumed(&mut self) -> bool {
+        self.index.may_be_vacuumed()
+    }
+
     fn block_count(&mut self) -> Result<u32, ReadError> {
         Ok(self.index.blocks())
     }

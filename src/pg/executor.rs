@@ -12,7 +12,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 13] = [
+pub const ISSUE_CODES: [&str; 14] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -26,6 +26,7 @@ pub const ISSUE_CODES: [&str; 13] = [
     "wrong_level",
     "born_unreachable",
     "duplicate_sink",
+    "corrupt_page",
 ];
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 //! The table of an index, in one snapshot, for comparing the two.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::ops::Range;
 
@@ -91,6 +92,66 @@ impl Table {
         }
     }
 
+    /// Puts those of `rows` into the index that are visible and belong into it, as an insert does;
+    /// returns how many. None of them is in the index, the lock on the table is held that keeps
+    /// vacuum away, and the caller may write to the index.
+    pub fn insert(&mut self, rows: &BTreeSet<HeapTid>) -> u64 {
+        let mut blocks: Vec<u32> = rows.iter().map(|row| row.block).collect();
+        blocks.dedup();
+        let mut inserting = Inserting {
+            rows,
+            heap: self.rows.heap,
+            info: self.rows.info,
+            inserted: 0,
+        };
+        for block in blocks {
+            if self.has_block(block) {
+                let state = (&raw mut inserting).cast();
+                // SAFETY: the state outlives the scan.
+                unsafe { self.scan(block..block + 1, Some(inserted), state) };
+            }
+        }
+        inserting.inserted
+    }
+
+    /// Has `callback` hear of the rows on some blocks that the index should have.
+    ///
+    /// # Safety
+    /// `callback` takes `state`, which outlives this.
+    unsafe fn scan(
+        &self,
+        blocks: Range<u32>,
+        callback: pg_sys::IndexBuildCallback,
+        state: *mut c_void,
+    ) {
+        // SAFETY: the scan is of an MVCC snapshot that stays registered, and is ended by the
+        // function that runs it.
+        unsafe {
+            let (allow_strategy, allow_sync) = (true, false);
+            let scan = pg_sys::table_beginscan_strat(
+                self.rows.heap,
+                self.snapshot,
+                0,
+                std::ptr::null_mut(),
+                allow_strategy,
+                allow_sync,
+            );
+            pg_sys::table_index_build_range_scan(
+                self.rows.heap,
+                self.rows.index,
+                self.rows.info,
+                allow_sync,
+                false,
+                false,
+                blocks.start,
+                blocks.end - blocks.start,
+                callback,
+                state,
+                scan,
+            );
+        }
+    }
+
     /// The table itself, open as long as this is.
     pub fn relation(&self) -> pg_sys::Relation {
         self.rows.heap
@@ -137,32 +198,8 @@ impl RowSource for Table {
             total: u64::from(self.blocks()),
             noted: 0,
         };
-        // SAFETY: the scan is of an MVCC snapshot that stays registered, and is ended by the
-        // function that runs it; the listener outlives it.
-        unsafe {
-            let (allow_strategy, allow_sync) = (true, false);
-            let scan = pg_sys::table_beginscan_strat(
-                self.rows.heap,
-                self.snapshot,
-                0,
-                std::ptr::null_mut(),
-                allow_strategy,
-                allow_sync,
-            );
-            pg_sys::table_index_build_range_scan(
-                self.rows.heap,
-                self.rows.index,
-                self.rows.info,
-                allow_sync,
-                false,
-                false,
-                blocks.start,
-                blocks.end - blocks.start,
-                Some(heard),
-                (&raw mut listener).cast(),
-                scan,
-            );
-        }
+        // SAFETY: the listener outlives the scan.
+        unsafe { self.scan(blocks, Some(heard), (&raw mut listener).cast()) };
         Ok(())
     }
 
@@ -184,6 +221,11 @@ impl RowSource for Table {
                 &self.value[..]
             }))
         }
+    }
+
+    fn is_dead(&mut self, row: HeapTid) -> Result<bool, ReadError> {
+        // SAFETY: the table is open, its snapshot active.
+        Ok(!self.has_block(row.block) || unsafe { self.rows.is_dead(&row) })
     }
 
     fn root(&mut self, row: HeapTid) -> Result<Root, ReadError> {
@@ -245,15 +287,58 @@ unsafe extern "C-unwind" fn heard(
             pg_sys::MemoryContextSwitchTo(before);
             contents(pg_sys::Datum::from(plain)).to_vec()
         };
-        let row = HeapTid {
-            block: u32::from((*tid).ip_blkid.bi_hi) << 16 | u32::from((*tid).ip_blkid.bi_lo),
-            offset: (*tid).ip_posid,
-        };
+        let row = heap_tid(&*tid);
         if row.block >= listener.noted.saturating_add(NOTED_EACH) {
             listener.noted = row.block;
             let done = u64::from(row.block);
             progress::note(listener.index, Phase::Table, done, listener.total);
         }
         (listener.sink)(row, &contents);
+    }
+}
+
+/// Rows being put into an index.
+struct Inserting<'a> {
+    rows: &'a BTreeSet<HeapTid>,
+    heap: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    inserted: u64,
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn inserted(
+    index: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    _alive: bool,
+    state: *mut c_void,
+) {
+    lifecycle::interrupts();
+    // SAFETY: called by the scan above with a row's place and the values formed for it; neither a
+    // lock on a page nor one on a buffer is held.
+    unsafe {
+        let state = &mut *state.cast::<Inserting>();
+        if *nulls || !state.rows.contains(&heap_tid(&*tid)) {
+            return;
+        }
+        pg_sys::index_insert(
+            index,
+            values,
+            nulls,
+            tid,
+            state.heap,
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+            false,
+            state.info,
+        );
+        state.inserted += 1;
+    }
+}
+
+fn heap_tid(tid: &pg_sys::ItemPointerData) -> HeapTid {
+    HeapTid {
+        block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
+        offset: tid.ip_posid,
     }
 }

@@ -74,6 +74,8 @@ pub struct RepairRow {
     pub setting: Option<KeptSetting>,
     /// Whether that is still what is set.
     pub setting_stands: bool,
+    /// Whether rows that it took out of the index are still to be put back.
+    pub owes_rows: bool,
     /// Whether pages of the index in place were changed.
     pub in_place: bool,
     /// Whether what was changed is still written down, and may be taken back.
@@ -181,12 +183,15 @@ SELECT jsonb_build_object(
         WHERE s.setdatabase = r.database_oid AND s.setrole = 0
           AND r.details->'setting'->>'name' || '=' || (r.details->'setting'->>'value')
               = ANY (s.setconfig)),
+    'owes_rows', EXISTS (
+        SELECT FROM ruvector_dag_healing.detached d WHERE d.repair_id = r.repair_id),
     'in_place', r.repair_type = 'in_place',
     'keeps_edits', coalesce(r.keep_until > now(), false) AND EXISTS (
         SELECT FROM ruvector_dag_healing.edits e WHERE e.repair_id = r.repair_id))
 FROM ruvector_dag_healing.repair r
 WHERE CASE WHEN $1 ? 'id' THEN r.repair_id = ($1->>'id')::bigint
-           ELSE r.status = 'running' OR r.spare_index IS NOT NULL END
+           ELSE r.status = 'running' OR r.spare_index IS NOT NULL OR EXISTS (
+               SELECT FROM ruvector_dag_healing.detached d WHERE d.repair_id = r.repair_id) END
 ORDER BY r.repair_id";
 
 /// One repair.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::ports::PortError;
 
-use super::lifecycle;
+use super::{compat, lifecycle};
 
 /// How often a lock that is not free is tried again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -44,6 +44,24 @@ impl SessionLocks {
     }
 }
 
+/// Whether this process holds `ShareUpdateExclusiveLock` on a relation of this database: a
+/// transaction that is aborted lets go of locks that outlive transactions, too.
+pub fn holds(relation: u32) -> bool {
+    let mode = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
+    compat::holds_lock(&tag_of(relation), mode)
+}
+
+fn tag_of(relation: u32) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        locktag_field1: lifecycle::my_database(),
+        locktag_field2: relation,
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    }
+}
+
 impl Drop for SessionLocks {
     fn drop(&mut self) {
         // While an error unwinds, releasing could raise another; the end of the process releases
@@ -53,6 +71,9 @@ impl Drop for SessionLocks {
         }
         let mode = pg_sys::ShareUpdateExclusiveLock as i32;
         for mut id in self.held.drain(..) {
+            if !holds(id.relId.to_u32()) {
+                continue;
+            }
             // SAFETY: taken by `keep`, once each.
             unsafe { pg_sys::UnlockRelationIdForSession(&raw mut id, mode) };
         }
@@ -100,14 +121,7 @@ pub fn longest_waits(relations: &[(u32, u32)], except: &[i32]) -> Vec<Option<u64
 /// Waits until nobody who could still conflict with `mode` on a table is in a transaction that
 /// began before. In a transaction without a snapshot, so that it holds back nobody.
 pub fn wait_for_lockers(table: u32, mode: u32) {
-    let mut tag = pg_sys::LOCKTAG {
-        locktag_field1: lifecycle::my_database(),
-        locktag_field2: table,
-        locktag_field3: 0,
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
+    let mut tag = tag_of(table);
     // SAFETY: the list lives in the transaction's memory and the tag until the call returns.
     unsafe {
         let tags = pg_sys::lappend(std::ptr::null_mut(), (&raw mut tag).cast());

@@ -26,13 +26,13 @@ use super::xact::{Snapshot, transaction};
 use super::{edit_log, guc, history, lifecycle, world};
 
 /// Rounds of a rung: what was lost to somebody else's writes is judged again in the next.
-const ROUNDS: u32 = 4;
+pub(super) const ROUNDS: u32 = 4;
 /// The same where every list of links is to be another, so that any insert takes some away.
 const DETOUR_ROUNDS: u32 = 12;
-/// How long a table may be in use by others before the repair is given up for now.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where a vacuum follows, which sees to what is left.
 const RELINK_ROUNDS: u32 = 2;
+/// How long a table may be in use by others before the repair is given up for now.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Edits planned before they are made, about, and the next are planned.
 const RELINK_BATCH: usize = 4096;
 /// Pages looked at for an edit, about.
@@ -64,15 +64,17 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Default)]
 pub struct Mending {
     /// The graph as it is, as long as nothing was changed since.
-    survey: Option<Survey>,
+    pub(super) survey: Option<Survey>,
     baseline: Option<Baseline>,
     patients: Vec<HeapTid>,
+    /// Rows to be put back into the index.
+    pub(super) detached: Vec<HeapTid>,
     /// Batches written down so far.
     batches: i32,
 }
 
 /// Whom to ask whether to give up: cancellation arrives by itself.
-const NEVER: &dyn Fn() -> bool = &|| false;
+pub(super) const NEVER: &dyn Fn() -> bool = &|| false;
 
 fn ms(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e4).round() / 10.0
@@ -215,7 +217,7 @@ impl Mending {
     }
 
     /// Makes edits in batches, each written down before; tells how many were lost.
-    fn make(
+    pub(super) fn make(
         &mut self,
         id: RepairId,
         index: &IndexInfo,
@@ -337,7 +339,7 @@ fn no_room() -> PortError {
     PortError::Failed("the graph does not fit into maintenance_work_mem".into())
 }
 
-fn unread(error: InspectError) -> PortError {
+pub(super) fn unread(error: InspectError) -> PortError {
     match error {
         InspectError::Read(error) => error.into(),
         InspectError::NotSuch { reason } => PortError::Failed(reason),
@@ -346,6 +348,7 @@ fn unread(error: InspectError) -> PortError {
 
 fn step_name(rung: Rung) -> &'static str {
     match rung {
+        Rung::Tuples => "tuples",
         Rung::Entry => "entry",
         Rung::Prune => "prune",
         Rung::Link => "link",

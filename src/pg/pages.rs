@@ -288,14 +288,23 @@ impl PageSource for BackgroundPages<'_> {
     fn read(&mut self, blocks: Blocks, sink: Sink) -> Result<(), ReadError> {
         let mut blocks = blocks.peekable();
         while blocks.peek().is_some() {
-            let (read, began) = self.with_index(|open| {
+            let mut current = 0;
+            let done = self.with_index(|open| {
                 let end = open.blocks();
                 let mut read = 0;
                 for block in blocks.by_ref().take(BATCH).filter(|block| *block < end) {
+                    current = block;
                     open.hand_on(block, sink);
                     read += 1;
                 }
                 (read, open.began)
+            });
+            let (read, began) = done.map_err(|error| match error {
+                ReadError::Unreadable { reason, .. } => ReadError::Unreadable {
+                    block: current,
+                    reason,
+                },
+                error => error,
             })?;
             if self.throttle.pages() == 0 {
                 self.began = began;

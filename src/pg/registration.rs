@@ -89,6 +89,7 @@ fn decode(text: &str) -> Request {
         task: match next() {
             1 => Task::RollBack,
             2 => Task::Retire,
+            3 => Task::PutBack,
             _ => Task::Repair,
         },
         database: next() as u32,

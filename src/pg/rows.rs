@@ -51,7 +51,30 @@ impl Rows {
     /// # Safety
     /// Inside a transaction with an active snapshot.
     pub unsafe fn value_of(&mut self, row: &HeapTid) -> Option<pg_sys::Datum> {
-        // SAFETY: the fetch is ended below; the slot belongs to the heap.
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (found, _) = self.fetch(row);
+            if found { self.slot_value() } else { None }
+        }
+    }
+
+    /// Whether no row of a HOT chain can be seen by anybody, now or ever again.
+    ///
+    /// # Safety
+    /// Inside a transaction with an active snapshot.
+    pub unsafe fn is_dead(&mut self, row: &HeapTid) -> bool {
+        // SAFETY: as the caller promises.
+        let (found, all_dead) = unsafe { self.fetch(row) };
+        !found && all_dead
+    }
+
+    /// Puts the row of a HOT chain that the snapshot sees into the slot: whether there is one, and
+    /// else whether all of them are dead to everybody.
+    ///
+    /// # Safety
+    /// Inside a transaction with an active snapshot.
+    unsafe fn fetch(&mut self, row: &HeapTid) -> (bool, bool) {
+        // SAFETY: the fetch is ended below; the slot belongs to the heap, and keeps its row pinned.
         unsafe {
             let mut tid = pg_sys::ItemPointerData {
                 ip_blkid: pg_sys::BlockIdData {
@@ -70,9 +93,8 @@ impl Rows {
                 &raw mut again,
                 &raw mut all_dead,
             );
-            let value = if found { self.slot_value() } else { None };
             pg_sys::table_index_fetch_end(fetch);
-            value
+            (found, all_dead)
         }
     }
 

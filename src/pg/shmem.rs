@@ -90,6 +90,8 @@ pub enum Task {
     RollBack,
     /// Remove the index that a repair replaced.
     Retire,
+    /// Put back the rows that a repair has taken out of an index.
+    PutBack,
 }
 
 /// What a repair worker needs to begin. Travels by value: what it was decided on need not be

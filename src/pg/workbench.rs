@@ -2,23 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+use ruvector_dag_healing_engine::detection::damage::Damage;
 use ruvector_dag_healing_engine::model::{IndexHealthCheck, IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError, Searched, Workbench};
 use ruvector_dag_healing_engine::repair::plan::{Measured, StepKind};
-use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::finding::Breach;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::Rung;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
+use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 use ruvector_dag_healing_engine::verification::comparison::MAX_QUERIES;
 use serde_json::Value;
 
 use super::build::{self, Target};
+use super::careful::CarefulPages;
 use super::locks::SessionLocks;
 use super::mending::{self, Mending};
-use super::pages::BackgroundPages;
+use super::pages::{BackgroundPages, OpenIndex};
 use super::probe::Side;
 use super::tuning::Proposal;
 use super::xact::{Snapshot, transaction};
-use super::{catalog, guc, history, lifecycle, toplevel, tuning, world};
+use super::{catalog, comparing, guc, history, lifecycle, toplevel, tuning, world};
 
 /// One repair of one index.
 pub struct RepairBench {
@@ -43,6 +46,10 @@ pub struct RepairBench {
     announce: Box<dyn Fn(u32)>,
     started: Instant,
     mending: Mending,
+    /// Whether the structure is checked and the index compared with its table whenever figures are
+    /// taken, and what is wrong with it.
+    thorough: bool,
+    breaches: Vec<Breach>,
     /// The last look at the index in place.
     look: Option<IndexHealthCheck>,
 }
@@ -65,8 +72,24 @@ impl RepairBench {
             announce,
             started: Instant::now(),
             mending: Mending::default(),
+            thorough: false,
+            breaches: Vec::new(),
             look: None,
         }
+    }
+
+    /// Has the structure checked, and the index compared with its table, whenever figures are
+    /// taken.
+    pub fn be_thorough(&mut self) {
+        self.thorough = true;
+    }
+
+    /// Puts rows back that repairs of the index have taken out of it.
+    pub fn put_back(&mut self) -> Result<(), PortError> {
+        (self.announce)(self.index.table_oid);
+        let (id, index) = (self.id, &self.index);
+        self.mending.detach(id, index, &[], &mut self.locks)?;
+        self.mending.reinsert(id, index, &mut self.locks)
     }
 
     /// Lets go of the locks on the table and its indexes.
@@ -116,7 +139,7 @@ impl RepairBench {
     fn look(
         &self,
         index: &IndexInfo,
-    ) -> Result<(Measured, Vec<HeapTid>, IndexHealthCheck), PortError> {
+    ) -> Result<(Measured, Vec<HeapTid>, IndexHealthCheck, Vec<Breach>), PortError> {
         let mut measured = Measured {
             valid: index.valid,
             dead_rows: Some(index.dead_rows),
@@ -134,12 +157,18 @@ impl RepairBench {
         let mut look = IndexHealthCheck::new(index.clone(), lifecycle::now());
         let rows = match look.inspect(&mut pages, &options) {
             Ok(rows) => rows,
+            Err(InspectError::Read(ReadError::Unreadable { .. })) if self.thorough => Vec::new(),
             Err(InspectError::Read(error)) => return Err(error.into()),
             Err(InspectError::NotSuch { .. }) => Vec::new(),
         };
+        let mut breaches = Vec::new();
+        if self.thorough {
+            examine(&mut look, &mut pages, &mut breaches)?;
+        }
+        measured.damage.clone_from(&look.damage);
         look.checked_at = lifecycle::now();
         (measured.hnsw, measured.ivfflat) = (look.hnsw.clone(), look.ivfflat.clone());
-        Ok((measured, rows, look))
+        Ok((measured, rows, look, breaches))
     }
 
     /// Exchanges the two indexes, and records that and what `also` records in the same transaction.
@@ -235,6 +264,18 @@ impl Workbench for RepairBench {
                 let kept = kept.ok_or_else(|| PortError::Gone("the setting".into()))?;
                 tuning::reset(id, &kept, self.undone_by)
             }
+            StepKind::Tuples => self.mending.climb(id, &self.index, Rung::Tuples),
+            StepKind::Detach => {
+                (self.announce)(target.table);
+                let (index, locks) = (&self.index, &mut self.locks);
+                self.mending.detach(id, index, &self.breaches, locks)
+            }
+            StepKind::Reinsert => {
+                let done = self.mending.reinsert(id, &self.index, &mut self.locks);
+                // Nobody waits behind us any more.
+                (self.announce)(0);
+                done
+            }
             StepKind::Entry => self.mending.climb(id, &self.index, Rung::Entry),
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
@@ -263,7 +304,10 @@ impl Workbench for RepairBench {
         // An invalid index may be half built: its graph says nothing.
         let (mut measured, sample, look) = match index.valid {
             true => {
-                let (measured, sample, look) = self.look(&index)?;
+                let (measured, sample, look, breaches) = self.look(&index)?;
+                self.breaches = breaches;
+                let damage = look.damage.as_ref();
+                self.answers &= damage.is_none_or(Damage::may_be_searched);
                 (measured, sample, Some(look))
             }
             false => (Measured::default(), Vec::new(), None),
@@ -280,7 +324,7 @@ impl Workbench for RepairBench {
             // The same index: only searching it may differ.
             return Ok(Measured::default());
         }
-        let (measured, sample, _) = self.look(&self.reread(self.spare()?)?)?;
+        let (measured, sample, ..) = self.look(&self.reread(self.spare()?)?)?;
         if !self.index.valid {
             self.sample = sample;
         }
@@ -342,6 +386,34 @@ impl Workbench for RepairBench {
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// Checks the structure of an index and compares it with its table.
+fn examine(
+    look: &mut IndexHealthCheck,
+    pages: &mut BackgroundPages<'_>,
+    breaches: &mut Vec<Breach>,
+) -> Result<(), PortError> {
+    let limit = guc::maintenance_work_mem();
+    match look.check(pages, limit, &mut |breach| breaches.push(breach)) {
+        Err(InspectError::Read(error)) => return Err(error.into()),
+        Ok(()) | Err(InspectError::NotSuch { .. }) => {}
+    }
+    let index = look.index.clone();
+    let gone = || PortError::Gone(index.index_name.clone());
+    let compared = transaction(Snapshot::Active, || {
+        let open = OpenIndex::open(index.index_oid, false).ok_or_else(gone)?;
+        let mut pages = CarefulPages::new(open);
+        let mut of_table = Vec::new();
+        let compared = comparing::compare(&index, &mut pages, &mut |b| of_table.push(b))?;
+        Ok(compared.then_some(of_table))
+    })?;
+    if let (Some(damage), Some(of_table)) = (&mut look.damage, compared) {
+        damage.compared = true;
+        of_table.iter().for_each(|breach| damage.add(breach));
+        breaches.extend(of_table);
+    }
+    Ok(())
 }
 
 /// Takes hold of an existing spare index of a repair that has ended.

@@ -13,10 +13,11 @@ use ruvector_dag_healing_engine::model::{IndexHealthCheck, RepairId};
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::repair::recovery::{Disposal, Recovery};
 
+use crate::pg::history::RepairRow;
 use crate::pg::shmem::{self, Departure, HealerState, Request, Task};
 use crate::pg::world::HealerWorld;
 use crate::pg::xact::{Snapshot, transaction};
-use crate::pg::{captures, catalog, executor, guc, history, journal, lifecycle};
+use crate::pg::{captures, catalog, detached, executor, guc, history, journal, lifecycle};
 
 /// Rest after a cycle that failed, doubled by each further one.
 const REST: Duration = Duration::from_secs(1);
@@ -103,6 +104,18 @@ pub fn run(place: usize) {
         attended: BTreeMap::new(),
     };
     healer.live();
+}
+
+/// The request that has a worker clear up after a repair.
+fn clear_up_request(task: Task, row: &RepairRow) -> Request {
+    Request {
+        task,
+        database: lifecycle::my_database(),
+        repair_id: row.repair_id,
+        index_oid: row.index_oid,
+        table_oid: row.table_oid,
+        ..Request::default()
+    }
 }
 
 fn interval(ms: u64) -> i64 {
@@ -232,6 +245,15 @@ impl Healer {
             if attempt.last.elapsed() < attempt.pause {
                 continue;
             }
+            if row.owes_rows {
+                attempt.made();
+                if !row.ours {
+                    let _ = transaction(Snapshot::Active, || detached::forget_repair(id));
+                    continue;
+                }
+                executor::enqueue(clear_up_request(Task::PutBack, row));
+                continue;
+            }
             match row.disposal() {
                 // Looked at again when the healer next wakes.
                 Disposal::Keep => {}
@@ -240,14 +262,7 @@ impl Healer {
                 }
                 Disposal::Drop => {
                     attempt.made();
-                    executor::enqueue(Request {
-                        task: Task::Retire,
-                        database: lifecycle::my_database(),
-                        repair_id: row.repair_id,
-                        index_oid: row.index_oid,
-                        table_oid: row.table_oid,
-                        ..Request::default()
-                    });
+                    executor::enqueue(clear_up_request(Task::Retire, row));
                 }
             }
         }

@@ -17,8 +17,10 @@ use crate::pg::shmem::{self, Cancel, RepairState, Request, Task};
 use crate::pg::workbench::{self, RepairBench};
 use crate::pg::world;
 use crate::pg::xact::{Snapshot, transaction};
-use crate::pg::{catalog, compat, executor, guc, history, journal, lifecycle};
+use crate::pg::{catalog, compat, detached, executor, guc, history, journal, lifecycle};
 
+/// The issue of which the index is compared with its table as well.
+const DAMAGE: &str = "corrupt_page";
 /// Removing an index waits for every transaction that uses the table, and holds its lock
 /// meanwhile; the healer asks again later.
 const CLEAR_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,7 +71,7 @@ impl Worker {
         let timeout = Duration::from_secs(config.repair_timeout_secs);
         compat::cancel_after(match self.request.task {
             Task::Retire => timeout.min(CLEAR_UP_TIMEOUT),
-            _ => timeout,
+            Task::Repair | Task::RollBack | Task::PutBack => timeout,
         });
         if self.request.ef_search > 0 {
             let ef_search = self.request.ef_search.to_string();
@@ -79,6 +81,7 @@ impl Worker {
             Task::Repair => self.repair(),
             Task::Retire => self.retire(),
             Task::RollBack => self.roll_back(),
+            Task::PutBack => self.put_back(),
         }
     }
 
@@ -101,6 +104,9 @@ impl Worker {
         lifecycle::report(Some("repairing a vector index"));
         let index = self.index(self.request.index_oid)?;
         let mut bench = RepairBench::new(id, index.clone(), self.announce());
+        if self.code() == DAMAGE {
+            bench.be_thorough();
+        }
         let before = bench.measure()?;
         let issue = match self.issue(&index, &before) {
             Err(gone @ PortError::Gone(_)) => {
@@ -133,10 +139,17 @@ impl Worker {
         };
         let mut outcome = carry(&approved, &mut bench, before);
         let mut in_place = approved.plan().repair_type == in_place::REPAIR_TYPE;
-        if let Ending::RolledBack(reason) = &outcome.ending
+        let reason = match &outcome.ending {
+            Ending::RolledBack(reason) => Some(reason.clone()),
+            // Whatever pgvector makes of damage.
+            Ending::Failed(PortError::Failed(reason)) => Some(reason.clone()),
+            _ => None,
+        };
+        if let Some(reason) = reason
             && in_place
-            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, reason)?
+            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, &reason)?
         {
+            bench.release();
             in_place = false;
             let before = bench.measure()?;
             outcome = carry(&rebuild, &mut bench, before);
@@ -223,6 +236,20 @@ impl Worker {
         bench.execute(StepKind::Drop)
     }
 
+    /// Puts back rows that a repair which did not come to its end has taken out of an index.
+    fn put_back(&self) -> Result<(), PortError> {
+        let id = self.request.repair_id;
+        let row = self.row()?;
+        match self.index(row.index_oid) {
+            Ok(index) => RepairBench::new(id, index, self.announce()).put_back(),
+            // What is built anew has all rows.
+            Err(PortError::Gone(_)) => {
+                transaction(Snapshot::Active, || detached::forget_repair(id))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes back what was changed in place. `false`: this is not how the repair is undone.
     fn take_back(&self) -> Result<bool, PortError> {
         let id = self.request.repair_id;
@@ -302,6 +329,7 @@ impl Worker {
         let look = IndexHealthCheck {
             hnsw: measured.hnsw.clone(),
             ivfflat: measured.ivfflat.clone(),
+            damage: measured.damage.clone(),
             recall: last.and_then(|look| look.recall),
             ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };

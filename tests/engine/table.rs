@@ -69,6 +69,9 @@ impl RowSource for Table {
         self.value.clone_from(value);
         Ok(Some(&self.value))
     }
+    fn is_dead(&mut self, row: HeapTid) -> Result<bool, ReadError> {
+        Ok(!self.rows.contains_key(&row))
+    }
     fn root(&mut self, row: HeapTid) -> Result<Root, ReadError> {
         let known = self.roots.get(&row).copied();
         Ok(known.unwrap_or(match self.rows.contains_key(&row) {

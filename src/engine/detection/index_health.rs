@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::birth;
+use super::damage::{Damage, examine, explains};
 use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
+use crate::vector_index::finding::Breach;
 use crate::vector_index::hnsw::{self, HnswFigures};
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 use crate::vector_index::ivfflat::{self, IvfflatFigures};
@@ -90,23 +92,33 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         }
         return found;
     }
+    let mut issues = Vec::new();
     if let Some(figures) = &look.hnsw {
-        let mut issues = graph_issues(name.clone(), figures, index.shape.as_ref());
+        issues = graph_issues(name.clone(), figures, index.shape.as_ref());
         if issues.is_empty() {
             issues.extend(wrong_level(&name, figures));
         }
-        for issue in issues {
-            let mut evidence = json!(figures);
-            if let (IndexIssue::DuplicateSink { .. }, Some(watch)) = (&issue, &look.recall) {
-                evidence["measured"] = watch.shown(index);
-            }
-            add(issue, evidence);
-        }
     }
     if let Some(figures) = &look.ivfflat {
-        for issue in list_issues(name.clone(), figures, look.hours_known() as f32) {
-            add(issue, json!(figures));
+        issues = list_issues(name.clone(), figures, look.hours_known() as f32);
+    }
+    let figures = match &look.hnsw {
+        Some(figures) => json!(figures),
+        None => look.ivfflat.as_ref().map_or(json!({}), |f| json!(f)),
+    };
+    let damage = look.damage.as_ref();
+    if let Some(corrupt) = damage.and_then(|damage| damage.issue(index, &issues)) {
+        issues.retain(|issue| !explains(issue));
+        let mut evidence = figures.clone();
+        evidence["damage"] = json!(damage);
+        add(corrupt, evidence);
+    }
+    for issue in issues {
+        let mut evidence = figures.clone();
+        if let (IndexIssue::DuplicateSink { .. }, Some(watch)) = (&issue, &look.recall) {
+            evidence["measured"] = watch.shown(index);
         }
+        add(issue, evidence);
     }
     // Counters that name more dead rows than the index has entries are out of date: a vacuum has
     // been there, and a session told of its deletes later. Rows updated where they were have no
@@ -149,6 +161,7 @@ fn explains_low_recall(issue: &Issue) -> bool {
                 | IndexIssue::PoorConnectivity { .. }
                 | IndexIssue::DanglingEdges { .. }
                 | IndexIssue::DeadEntryPoint { .. }
+                | IndexIssue::CorruptPage { .. }
                 | IndexIssue::DuplicateSink { .. }
                 | IndexIssue::BuiltEmpty { .. }
                 | IndexIssue::StaleTraining { .. }
@@ -276,6 +289,22 @@ impl IndexHealthCheck {
         };
         self.notices.extend(notices);
         Ok(rows)
+    }
+
+    /// Checks the structure of the index; every breach is reported, too.
+    pub fn check(
+        &mut self,
+        pages: &mut dyn PageSource,
+        memory_limit: usize,
+        report: &mut dyn FnMut(Breach),
+    ) -> Result<(), InspectError> {
+        let mut damage = Damage::default();
+        let checked = examine(&self.index, pages, memory_limit, &mut |breach| {
+            damage.add(&breach);
+            report(breach);
+        })?;
+        self.damage = checked.then_some(damage);
+        Ok(())
     }
 }
 

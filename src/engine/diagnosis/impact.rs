@@ -39,6 +39,18 @@ pub fn assess(finding: &Finding) -> Value {
             json!({"edges_that_fail": count, "recall_ceiling": ceiling(evidence)})
         }
         IndexIssue::DeadEntryPoint { .. } => json!({"recall_ceiling": 0.0}),
+        IndexIssue::CorruptPage { in_place, .. } => json!({
+            "breaches": evidence["damage"]["checks"],
+            "consequence": "searches may fail or leave rows out, and writes and vacuum may fail",
+            "mended": match in_place {
+                true => "in place",
+                false => "by a rebuild",
+            },
+            "advice": format!(
+                "SELECT * FROM ruvector_dag_index_check({}, true);",
+                literal(&finding.index.index_name)
+            ),
+        }),
         IndexIssue::WrongLevel { .. } => json!({
             "cost": "some more steps for each search",
             "advice": "the next insert of an element on a higher level mends it",

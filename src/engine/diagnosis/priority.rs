@@ -20,7 +20,9 @@ pub fn compute_priority(issue: &Issue) -> u32 {
         // every search is a sequential scan.
         IndexIssue::InvalidIndex { twin: None, .. } => 80,
         IndexIssue::InvalidIndex { .. } => 50,
-        IndexIssue::DanglingEdges { .. } | IndexIssue::DeadEntryPoint { .. } => 90,
+        IndexIssue::DanglingEdges { .. }
+        | IndexIssue::DeadEntryPoint { .. }
+        | IndexIssue::CorruptPage { .. } => 90,
         // Searches only take a few steps more.
         IndexIssue::WrongLevel { .. } => 20,
         IndexIssue::DuplicateSink { unreachable, .. } => (50.0 + 50.0 * unreachable) as u32,

@@ -42,6 +42,14 @@ pub fn name_cause(finding: &Finding) -> String {
             "{count} edges lead to elements that are gone: pgvector before 0.8.4 could delete an \
              element while an insert linked to it"
         ),
+        IndexIssue::CorruptPage { breaches, .. } => {
+            let first = finding.evidence["damage"]["first"][0].as_str();
+            format!(
+                "{breaches} breaches of what pgvector's pages must be like, such as: {}; storage, a \
+                 copy of files made while the server ran, or a bug of pgvector makes them",
+                first.unwrap_or_default()
+            )
+        }
         IndexIssue::WrongLevel { entry, highest, .. } => format!(
             "searches start on level {entry} of {highest}: a server stopped between an insert and \
              its change of the entry point"

@@ -70,10 +70,17 @@ pub fn rebuild(strategy: &str, issue: &Issue, index: &IndexInfo, facts: &PlanFac
         ],
         costs_ms: Vec::new(),
         estimate: estimate(index, facts),
-        reversible: index.valid && !facts.figures.as_ref().is_some_and(fails_writes),
+        reversible: index.valid
+            && !is_damaged(issue)
+            && !facts.figures.as_ref().is_some_and(fails_writes),
         heavy: true,
         on_request: false,
     }
+}
+
+/// Whether writes, or a vacuum, may fail on the index for as long as it were kept, or never end.
+fn is_damaged(issue: &Issue) -> bool {
+    matches!(issue, Issue::Index(IndexIssue::CorruptPage { .. }))
 }
 
 /// Whether writes to the index raise errors, as they would for as long as it were kept for an undo.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::detection::damage::Damage;
 use crate::model::{IndexInfo, Issue, issue_id};
 use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
@@ -36,10 +37,16 @@ pub enum StepKind {
     SetParameter,
     /// Give them again what they had.
     ResetParameter,
+    /// Have neighbour tuples say of themselves what their elements say of them, in place.
+    Tuples,
     /// Have searches start at a live element of the highest layer, in place.
     Entry,
     /// Take out links that must not be there, in place.
     Prune,
+    /// Take out of elements the rows that must not be in them, in place.
+    Detach,
+    /// Put rows that are missing into the index, as an insert does.
+    Reinsert,
     /// Have the index answer fresh queries, of which the exact answers are kept.
     Baseline,
     /// Give what no search can reach links to it, in place.
@@ -69,8 +76,11 @@ impl StepKind {
             Self::Tune => "tune",
             Self::SetParameter => "set_parameter",
             Self::ResetParameter => "reset_parameter",
+            Self::Tuples => "tuples",
             Self::Entry => "entry",
             Self::Prune => "prune",
+            Self::Detach => "detach",
+            Self::Reinsert => "reinsert",
             Self::Baseline => "baseline",
             Self::Link => "link",
             Self::Relink => "relink",
@@ -95,7 +105,12 @@ impl StepKind {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first"
             }
-            Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
+            Self::Detach | Self::Reinsert => {
+                "ShareUpdateExclusiveLock on the table from the first row taken out to the last put \
+                 back: reads and writes go on, whoever waits for longer than \
+                 ruvector.dag_healing_lock_timeout goes first"
+            }
+            Self::Tuples | Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first; inserts into the index wait for single \
                  pages"
@@ -132,6 +147,9 @@ impl StepKind {
             Self::ResetParameter => "set again",
             Self::Check | Self::Tune | Self::Baseline | Self::Verify => "nothing to undo",
             Self::Entry => "none: searches start where they start again after an insert",
+            Self::Tuples => "none: the tuple's length proves what it says then",
+            Self::Detach => "none: what must stay in the index is put back by the next step",
+            Self::Reinsert => "none: every row belongs into the index",
             Self::Prune => "none: what goes is no link that pgvector lets stand",
             Self::Link => "take the links out again, where they still are as they were made",
             Self::Relink => {
@@ -324,6 +342,9 @@ pub struct Measured {
     /// Rows that no search could reach before, searched for by their own values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_orphans: Option<SelfQuery>,
+    /// What the structural check found, where that is what the repair is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     /// Whether the planner may use the index.
     pub valid: bool,
     /// Rows believed dead in the table.

@@ -1,5 +1,6 @@
 //! `topology_repair`: what a graph hangs together by is mended in place: where searches start,
-//! links that lead nowhere, parts that have come off, a value that searches end at. By a rebuild where that is not possible, or
+//! links that lead nowhere, parts that have come off, what tuples say of themselves and of rows, a
+//! value that searches end at. By a rebuild where that is not possible, or
 //! is dearer.
 
 use super::in_place;
@@ -26,6 +27,7 @@ impl RepairStrategy for TopologyRepairStrategy {
                     | IndexIssue::DeadEntryPoint { .. }
                     | IndexIssue::WrongLevel { .. }
                     | IndexIssue::DuplicateSink { .. }
+                    | IndexIssue::CorruptPage { .. }
             )
         )
     }

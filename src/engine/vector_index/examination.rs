@@ -209,6 +209,11 @@ impl Suspects {
         }
     }
 
+    /// Whether nothing seems wrong.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// Reports what both have.
     fn and(self, other: Self, report: &mut dyn FnMut(Breach)) {
         for (suspect, message) in self.found {
@@ -218,6 +223,7 @@ impl Suspects {
                     check: suspect.check,
                     block: suspect.block,
                     item: suspect.item,
+                    row: None,
                     message,
                 });
             }
@@ -229,6 +235,7 @@ impl Suspects {
                 check: "more",
                 block: None,
                 item: None,
+                row: None,
                 message: format!("{more} more breaches are not listed"),
             });
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HeapTid;
+
 /// How bad a breach is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +27,9 @@ pub struct Breach {
     pub block: Option<u32>,
     /// Line pointer on it, where it is at one.
     pub item: Option<u16>,
+    /// Row of the table, where it is a certain one that the index should have.
+    #[serde(skip)]
+    pub row: Option<HeapTid>,
     /// What is wrong, in a sentence without a full stop.
     pub message: String,
 }

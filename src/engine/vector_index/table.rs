@@ -41,6 +41,8 @@ pub trait RowSource {
     /// row of the chain that begins at `row`. None where no row of it is visible, or the value
     /// is null.
     fn value(&mut self, row: HeapTid) -> Result<Option<&[u8]>, ReadError>;
+    /// Whether nobody can see any row of the chain that begins at `row`, now or ever again.
+    fn is_dead(&mut self, row: HeapTid) -> Result<bool, ReadError>;
     /// What the line pointer `row` is now.
     fn root(&mut self, row: HeapTid) -> Result<Root, ReadError>;
 }
@@ -126,7 +128,7 @@ fn entry_fault(
 
 /// Whether an index has an entry for a value: not where it is to be stored at unit length and
 /// has no direction.
-fn is_indexable(shape: &IndexShape, data: &[u8]) -> bool {
+pub(super) fn is_indexable(shape: &IndexShape, data: &[u8]) -> bool {
     let value = Value::decode(shape.value_type, data);
     !(shape.normalized && value.is_ok_and(|value| value.norm() == 0.0))
 }
@@ -179,18 +181,21 @@ impl Suspects {
                     check,
                     block: Some(at.block),
                     item: Some(at.offset),
+                    row: None,
                     message,
                 }),
                 Err(error) => failed = Err(error),
             }
         })?;
         failed?;
-        for HeapTid { block, offset } in self.missing {
+        for row in self.missing {
+            let HeapTid { block, offset } = row;
             report(Breach {
                 gravity: Gravity::Error,
                 check: "row_missing",
                 block: None,
                 item: None,
+                row: Some(row),
                 message: format!("row ({block},{offset}) of the table is not in the index"),
             });
         }
@@ -200,6 +205,7 @@ impl Suspects {
                 check: "row_missing",
                 block: None,
                 item: None,
+                row: None,
                 message: format!(
                     "{} more rows or entries do not match and were not looked at again",
                     self.unlisted

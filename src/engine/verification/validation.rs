@@ -1,6 +1,7 @@
 //! The figures a repair set out to mend must be better, and searching must not be worse.
 
 use super::Verdict;
+use crate::detection::damage::Damage;
 use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
 use crate::model::{IndexIssue, Issue};
 use crate::recall::paired::{MARGIN, Standing};
@@ -30,8 +31,19 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         (None, Some(_)) => None,
         (None, None) => Some("the replacement could not be read".into()),
     };
+    let unmended = unmended.or_else(|| match issue {
+        IndexIssue::CorruptPage { .. } => damage_remains(after.damage.as_ref()),
+        _ => None,
+    });
     if let Some(reason) = unmended {
         return Verdict::Undo(reason);
+    }
+    // Damage is worse than what was not shown to be worse.
+    let shown_worse = |probe: &ProbeFigures| probe.standing == Some(Standing::Worse);
+    if matches!(issue, IndexIssue::CorruptPage { .. })
+        && !after.probe.as_ref().is_some_and(shown_worse)
+    {
+        return Verdict::Keep;
     }
     // Recall is the judge. Reachability stands in where nothing could be searched for: in an
     // inner-product graph what cannot be reached may be nobody's nearest.
@@ -79,6 +91,7 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
             Verdict::Undo(reason) => Some(reason),
             Verdict::Keep => None,
         },
+        IndexIssue::CorruptPage { .. } => damage_remains(after.damage.as_ref()),
         other => Some(format!("{} is not mended in place", other.code())),
     };
     let worse = || {
@@ -88,6 +101,17 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     match unmended.or_else(worse) {
         Some(reason) => Verdict::Undo(reason),
         None => Verdict::Keep,
+    }
+}
+
+/// What a structural check still finds.
+fn damage_remains(damage: Option<&Damage>) -> Option<String> {
+    match damage {
+        None => Some("the index could not be checked".into()),
+        Some(damage) if damage.count() > 0 => {
+            Some(format!("there are still {}", damage.in_words()))
+        }
+        Some(_) => None,
     }
 }
 

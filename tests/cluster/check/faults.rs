@@ -8,13 +8,13 @@ use super::pages::{File, Place};
 use super::{Breach, breaches, command};
 
 /// A fault: its name, how it is planted (returns where), and what must be found there.
-struct Fault {
-    name: &'static str,
-    plant: fn(&mut File) -> Place,
-    severity: &'static str,
-    check: &'static str,
+pub struct Fault {
+    pub name: &'static str,
+    pub plant: fn(&mut File) -> Place,
+    pub severity: &'static str,
+    pub check: &'static str,
     /// Whether it needs the table to be seen.
-    heap: bool,
+    pub heap: bool,
 }
 
 const fn fault(
@@ -59,7 +59,7 @@ fn link(file: &mut File, to: Place) -> Place {
     element
 }
 
-const FAULTS: &[Fault] = &[
+pub const FAULTS: &[Fault] = &[
     fault("past_the_end", "error", "edge_to_nothing", |file| {
         link(file, (90_000, 1))
     }),
@@ -267,7 +267,7 @@ const FAULTS: &[Fault] = &[
 const NOWHERE: Place = (u32::MAX, 0);
 
 /// Faults of an index on lists, of which there are four.
-const LIST_FAULTS: &[Fault] = &[
+pub const LIST_FAULTS: &[Fault] = &[
     fault("list_with_a_loop", "error", "page_chain", |file| {
         let start = list_page(file, 1);
         file.page(start)[8184..8188].copy_from_slice(&start.to_le_bytes());

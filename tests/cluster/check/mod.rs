@@ -1,7 +1,7 @@
 //! `ruvector_dag_index_check` finds what is wrong with real indexes and nothing else.
 
 mod cut_off;
-mod faults;
+pub mod faults;
 pub mod pages;
 mod random;
 mod sound;

@@ -1,6 +1,8 @@
 //! Repairs that change pages of the index in place, on servers whose files were damaged while they
 //! were stopped.
 
+// Every fault that the check knows of.
+mod faults;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
 // Others who write, wait, hold locks or end the repair.
@@ -13,6 +15,9 @@ mod under_fire;
 mod request;
 // A value that many rows share.
 mod sink;
+
+// Rows taken out of an index and put back.
+mod rows;
 
 use crate::check::pages;
 use crate::harness;

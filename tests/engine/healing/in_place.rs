@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{fragmentation, healthy, index};
 
-fn graph() -> IndexInfo {
+pub fn graph() -> IndexInfo {
     let shape = IndexShape {
         value_type: ValueType::Vector,
         metric: Metric::L2,

@@ -6,6 +6,8 @@ mod born;
 mod comparison;
 // Detect → file → repair → settle, cycle after cycle.
 mod cycle;
+// What is wrong with the structure.
+mod damage;
 // What speaks against starting a repair.
 mod guards;
 // A graph mended in place: when, in which steps, kept or taken back.

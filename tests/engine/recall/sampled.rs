@@ -71,6 +71,9 @@ impl RowSource for Line {
         self.value = encoded(self.values[&row]);
         Ok(Some(&self.value))
     }
+    fn is_dead(&mut self, _row: HeapTid) -> Result<bool, ReadError> {
+        Ok(false)
+    }
     fn root(&mut self, _row: HeapTid) -> Result<Root, ReadError> {
         Ok(Root::Sound)
     }

@@ -11,6 +11,11 @@ mod relink;
 // Graphs as pgvector builds them, with faults planted.
 mod planted;
 
+// Rows in elements where they must not be.
+mod rows;
+// What neighbour tuples say of themselves.
+mod tuples;
+
 use std::collections::HashSet;
 
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, Survey, Treatment};

@@ -51,12 +51,14 @@ proptest! {
         }
         let mut source = Source::quiet(pages.clone());
         if let Ok(Some(survey)) = Survey::take(&mut source, MEMORY) {
-            for rung in [Rung::Entry, Rung::Prune, Rung::Link] {
+            for rung in [Rung::Tuples, Rung::Entry, Rung::Prune, Rung::Link] {
                 let treatment = survey.plan(rung, &shape(), &mut source);
                 let edits = treatment.map(|treatment| treatment.edits).unwrap_or_default();
                 make(&mut pages.clone(), survey.meta().m, &edits);
             }
         }
+        let edits = super::rows::edits_of_everything(&pages);
+        make(&mut pages, 4, &edits);
     }
 }
 

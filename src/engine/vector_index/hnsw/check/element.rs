@@ -6,66 +6,83 @@ use crate::vector_index::examination::{Claims, Suspect, Suspects, check_value, e
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::page::{TID, tid};
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::{HeapTid, PageSource, ReadError};
+use crate::vector_index::{HeapTid, PAGE_SIZE, PageSource, ReadError};
 
-/// Checks every element.
-pub(super) fn check(
-    source: &mut dyn PageSource,
-    shape: &IndexShape,
-    meta: &Meta,
-    blocks: u32,
-    memory_limit: usize,
-    suspects: &mut Suspects,
-) -> Result<(), ReadError> {
-    let mut rows = Claims::new(memory_limit);
-    let mut entry = None;
-    let mut with_rows = 0_u64;
-    each_page(
-        source,
-        1..blocks,
-        suspects,
-        &mut |block, bytes, suspects| {
-            for (offset, item) in Page::new(bytes).items() {
-                let Item::Element(element) = item else {
-                    continue;
-                };
-                let at = Tid { block, offset };
-                if is_entry(meta, at) {
-                    entry = Some((element.level(), element.deleted()));
-                }
-                check_rows(at, &element, suspects);
-                if element.deleted() {
-                    check_deleted(at, &element, suspects);
-                    continue;
-                }
-                with_rows += u64::from(element.heap_tids().len() > 0);
-                let version = u64::from(element.version());
-                let value = element.has_sane_length().then(|| element.value());
-                check_value(at, version, value, shape, meta.dimensions, suspects);
-                rows.claim(at, &element.heap_tids().collect::<Vec<_>>(), suspects);
-            }
-        },
-    )?;
-    check_entry(meta, entry, with_rows, suspects);
-    // Rows past what fits into memory, a run of the table at a time.
-    while rows.next_run() {
-        each_page(
-            source,
-            1..blocks,
-            suspects,
-            &mut |block, bytes, suspects| {
-                for (offset, item) in Page::new(bytes).items() {
-                    if let Item::Element(element) = item
-                        && !element.deleted()
-                    {
-                        let listed: Vec<_> = element.heap_tids().collect();
-                        rows.claim(Tid { block, offset }, &listed, suspects);
-                    }
-                }
-            },
-        )?;
+/// What is known of the elements that have gone by.
+pub(super) struct Elements<'a> {
+    shape: &'a IndexShape,
+    meta: &'a Meta,
+    rows: Claims,
+    /// Level of the entry point, and whether it is deleted.
+    entry: Option<(u8, bool)>,
+    with_rows: u64,
+}
+
+impl<'a> Elements<'a> {
+    /// Before the first.
+    pub(super) fn new(shape: &'a IndexShape, meta: &'a Meta, memory_limit: usize) -> Self {
+        Self {
+            shape,
+            meta,
+            rows: Claims::new(memory_limit),
+            entry: None,
+            with_rows: 0,
+        }
     }
-    Ok(())
+
+    /// Checks the elements of a page.
+    pub(super) fn see(&mut self, block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {
+        let meta = self.meta;
+        for (offset, item) in Page::new(bytes).items() {
+            let Item::Element(element) = item else {
+                continue;
+            };
+            let at = Tid { block, offset };
+            if is_entry(meta, at) {
+                self.entry = Some((element.level(), element.deleted()));
+            }
+            check_rows(at, &element, suspects);
+            if element.deleted() {
+                check_deleted(at, &element, suspects);
+                continue;
+            }
+            let rows: Vec<HeapTid> = element.heap_tids().collect();
+            self.with_rows += u64::from(!rows.is_empty());
+            let version = u64::from(element.version());
+            let value = element.has_sane_length().then(|| element.value());
+            check_value(at, version, value, self.shape, meta.dimensions, suspects);
+            self.rows.claim(at, &rows, suspects);
+        }
+    }
+
+    /// Says what is wrong with them together. Rows past what fits into memory take another pass, a
+    /// run of the table at a time.
+    pub(super) fn conclude(
+        mut self,
+        source: &mut dyn PageSource,
+        blocks: u32,
+        suspects: &mut Suspects,
+    ) -> Result<(), ReadError> {
+        check_entry(self.meta, self.entry, self.with_rows, suspects);
+        while self.rows.next_run() {
+            each_page(
+                source,
+                1..blocks,
+                suspects,
+                &mut |block, bytes, suspects| {
+                    for (offset, item) in Page::new(bytes).items() {
+                        if let Item::Element(element) = item
+                            && !element.deleted()
+                        {
+                            let listed: Vec<_> = element.heap_tids().collect();
+                            self.rows.claim(Tid { block, offset }, &listed, suspects);
+                        }
+                    }
+                },
+            )?;
+        }
+        Ok(())
+    }
 }
 
 fn check_entry(meta: &Meta, found: Option<(u8, bool)>, with_rows: u64, suspects: &mut Suspects) {

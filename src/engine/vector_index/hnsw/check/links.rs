@@ -2,32 +2,34 @@
 
 use std::collections::HashSet;
 
-use super::super::layout::{Element, Item, Links, Meta, Page, Tid};
+use super::super::layout::{Element, Links, Meta, Tid};
 use super::super::scan::{Visitor, scan};
 use super::places::{Place, Places};
 use crate::vector_index::bitmap::Bitmap;
-use crate::vector_index::examination::{Suspect, Suspects, each_page, number};
+use crate::vector_index::examination::{Suspect, Suspects, number};
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 /// Checks every neighbour tuple and every link.
+///
+/// `first`: what is at the places of the first run of blocks.
 pub(super) fn check(
     source: &mut dyn PageSource,
     meta: &Meta,
-    blocks: u32,
+    first: Places,
     memory_limit: usize,
     suspects: &mut Suspects,
 ) -> Result<(), ReadError> {
-    let mut start = 1;
-    // An index without pages for elements still has links to look at: none.
-    while start < blocks {
-        let places = Places::read(source, meta.m, start, blocks, memory_limit)?;
+    let blocks = first.end;
+    let mut places = first;
+    // An index without pages for elements has no links to look at.
+    while places.blocks.start < blocks {
         let next = places.blocks.end;
-        check_tuples(source, &places, blocks, start == 1, suspects)?;
         let mut visit = Visit {
+            claimed: Bitmap::new(places.count()),
             places: &places,
             // What concerns no other place is looked at once.
-            is_first: start == 1,
+            is_first: places.blocks.start == 1,
             with_rows: 0,
             has_rows: HashSet::new(),
             lonely: Vec::new(),
@@ -37,7 +39,10 @@ pub(super) fn check(
         let mut readable = Readable(source);
         scan(&mut readable, meta.m, &mut (1..blocks), &mut visit)?;
         visit.conclude();
-        start = next;
+        if next >= blocks {
+            break;
+        }
+        places = Places::read(source, meta.m, next, blocks, memory_limit)?;
     }
     Ok(())
 }
@@ -64,35 +69,6 @@ impl PageSource for Readable<'_> {
             }
         }
     }
-}
-
-/// Checks what elements say of the neighbour tuples on these places.
-fn check_tuples(
-    source: &mut dyn PageSource,
-    places: &Places,
-    blocks: u32,
-    is_first: bool,
-    suspects: &mut Suspects,
-) -> Result<(), ReadError> {
-    let mut claimed = Bitmap::new(places.count());
-    each_page(
-        source,
-        1..blocks,
-        suspects,
-        &mut |block, bytes, suspects| {
-            for (offset, item) in Page::new(bytes).items() {
-                let Item::Element(element) = item else {
-                    continue;
-                };
-                let (at, tuple) = (Tid { block, offset }, element.neighbor_tid());
-                if places.blocks.contains(&tuple.block) {
-                    check_tuple(at, &element, places, &mut claimed, suspects);
-                } else if is_first && (tuple.block == 0 || tuple.block >= blocks) {
-                    no_tuple(at, &element, suspects);
-                }
-            }
-        },
-    )
 }
 
 fn no_tuple(at: Tid, element: &Element<'_>, suspects: &mut Suspects) {
@@ -146,8 +122,10 @@ fn check_tuple(
     }
 }
 
-/// Looks at links.
+/// Looks at neighbour tuples and links.
 struct Visit<'a> {
+    /// Neighbour tuples that are an element's.
+    claimed: Bitmap,
     places: &'a Places,
     is_first: bool,
     /// Elements with rows, and those of them that wait for their links.
@@ -164,6 +142,12 @@ const MAX_LONELY: usize = 10_000;
 
 impl Visitor for Visit<'_> {
     fn element(&mut self, tid: Tid, element: &Element<'_>) {
+        let tuple = element.neighbor_tid();
+        if self.places.blocks.contains(&tuple.block) {
+            check_tuple(tid, element, self.places, &mut self.claimed, self.suspects);
+        } else if self.is_first && (tuple.block == 0 || tuple.block >= self.places.end) {
+            no_tuple(tid, element, self.suspects);
+        }
         if !element.deleted() && element.heap_tids().len() > 0 {
             self.with_rows += 1;
             self.has_rows.insert(tid);

@@ -57,6 +57,9 @@ use crate::vector_index::examination::{Suspects, each_page, twice};
 use crate::vector_index::finding::Breach;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::shape::IndexShape;
+use element::Elements;
+use page::Pages;
+use places::Places;
 
 /// Checks the structure of an index, with some `memory_limit` bytes, and reports every breach.
 /// An index that is written to meanwhile gives no breach that it does not have. A page that
@@ -90,9 +93,22 @@ fn examine(
     let Some(meta) = meta else {
         return Ok(suspects);
     };
-    page::check(source, &meta, blocks, &mut suspects)?;
-    element::check(source, shape, &meta, blocks, memory_limit, &mut suspects)?;
-    links::check(source, &meta, blocks, memory_limit, &mut suspects)?;
+    let mut pages = Pages::new(blocks);
+    let mut elements = Elements::new(shape, &meta, memory_limit);
+    let mut places = Places::new(1, blocks.max(1));
+    each_page(
+        source,
+        1..blocks,
+        &mut suspects,
+        &mut |block, bytes, suspects| {
+            pages.see(block, bytes, suspects);
+            elements.see(block, bytes, suspects);
+            places.see(meta.m, block, bytes, memory_limit);
+        },
+    )?;
+    pages.conclude(&meta, &mut suspects);
+    elements.conclude(source, blocks, &mut suspects)?;
+    links::check(source, &meta, places.ended(), memory_limit, &mut suspects)?;
     Ok(suspects)
 }
 

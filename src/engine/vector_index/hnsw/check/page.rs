@@ -1,12 +1,12 @@
 //! Metapage, page headers, line pointers, and the chain of pages.
 
+use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::bitmap::Bitmap;
-use crate::vector_index::examination::{Suspect, Suspects, check_page, each_page};
+use crate::vector_index::examination::{Suspect, Suspects, check_page};
 use crate::vector_index::finding::Gravity;
 use crate::vector_index::hnsw::layout::{Item, LINKS, METAPAGE_END, Meta, PAGE_ID, Page, Tid};
 use crate::vector_index::page::{Pointed, RawPage};
 use crate::vector_index::shape::IndexShape;
-use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 /// Checks the metapage and returns what it says, if it says anything.
 pub(super) fn meta(
@@ -50,66 +50,76 @@ pub(super) fn meta(
     Some(meta)
 }
 
-/// Checks every page but the first.
-pub(super) fn check(
-    source: &mut dyn PageSource,
-    meta: &Meta,
+/// What is known of the pages that have gone by.
+pub(super) struct Pages {
     blocks: u32,
-    suspects: &mut Suspects,
-) -> Result<(), ReadError> {
-    // The block that the chain must come to next, while the chain is whole.
-    let mut chain = Some(1);
-    let mut chained = Bitmap::new(blocks as usize);
-    let mut used = Bitmap::new(blocks as usize);
-    each_page(
-        source,
-        1..blocks,
-        suspects,
-        &mut |block, bytes, suspects| {
-            let page = RawPage::new(bytes);
-            if check_page(block, &page, PAGE_ID, suspects) {
-                used.insert(block as usize);
-                check_items(block, bytes, suspects);
-            }
-            if chain != Some(block) {
-                return;
-            }
-            chained.insert(block as usize);
-            let is_sound = used.contains(block as usize);
-            chain = page.next_block().filter(|_| is_sound);
-            if let Some(next) = chain.filter(|&next| next <= block || next >= blocks) {
-                chain = None;
-                // Past the end there may be a page that was appended since the end was seen; it is
-                // not past the end of the other examination.
-                let suspect = Suspect::page(Gravity::Error, "page_chain", block);
-                suspects.add(suspect.with(u64::from(next), 0), || match next <= block {
-                    true => format!("the chain of pages goes back to block {next}"),
-                    false => format!("the chain of pages goes on to block {next}, past the end"),
-                });
-            }
-        },
-    )?;
-    if let Some(next) = chain.filter(|&next| next < blocks) {
-        // Skipped: it comes before a block that could not be read.
-        let suspect = Suspect::page(Gravity::Error, "page_chain", next);
-        suspects.add(suspect, || {
-            format!("the chain of pages cannot be followed past block {next}")
-        });
+    /// The block that the chain must come to next, while the chain is whole.
+    chain: Option<u32>,
+    chained: Bitmap,
+    used: Bitmap,
+}
+
+impl Pages {
+    /// Before the first of so many blocks.
+    pub(super) fn new(blocks: u32) -> Self {
+        Self {
+            blocks,
+            chain: Some(1),
+            chained: Bitmap::new(blocks as usize),
+            used: Bitmap::new(blocks as usize),
+        }
     }
-    for block in used.iter().filter(|&block| !chained.contains(block)) {
-        let suspect = Suspect::page(Gravity::Warning, "page_unchained", block as u32);
-        suspects.add(suspect, || {
-            "no chain leads to the page, so no vacuum comes to it".into()
-        });
+
+    /// Checks a page; they come in ascending order.
+    pub(super) fn see(&mut self, block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {
+        let page = RawPage::new(bytes);
+        if check_page(block, &page, PAGE_ID, suspects) {
+            self.used.insert(block as usize);
+            check_items(block, bytes, suspects);
+        }
+        if self.chain != Some(block) {
+            return;
+        }
+        self.chained.insert(block as usize);
+        let is_sound = self.used.contains(block as usize);
+        self.chain = page.next_block().filter(|_| is_sound);
+        let leads_astray = |&next: &u32| next <= block || next >= self.blocks;
+        if let Some(next) = self.chain.filter(leads_astray) {
+            self.chain = None;
+            // Past the end there may be a page that was appended since the end was seen; it is
+            // not past the end of the other examination.
+            let suspect = Suspect::page(Gravity::Error, "page_chain", block);
+            suspects.add(suspect.with(u64::from(next), 0), || match next <= block {
+                true => format!("the chain of pages goes back to block {next}"),
+                false => format!("the chain of pages goes on to block {next}, past the end"),
+            });
+        }
     }
-    let insert = meta.insert_page;
-    if !chained.contains(insert as usize) && blocks > 1 {
-        let suspect = Suspect::page(Gravity::Warning, "insert_page", 0);
-        suspects.add(suspect.with(u64::from(insert), 0), || {
-            format!("inserts begin at block {insert}, which is on no chain")
-        });
+
+    /// Says what is wrong with them together.
+    pub(super) fn conclude(self, meta: &Meta, suspects: &mut Suspects) {
+        let (blocks, chained) = (self.blocks, self.chained);
+        if let Some(next) = self.chain.filter(|&next| next < blocks) {
+            // Skipped: it comes before a block that could not be read.
+            let suspect = Suspect::page(Gravity::Error, "page_chain", next);
+            suspects.add(suspect, || {
+                format!("the chain of pages cannot be followed past block {next}")
+            });
+        }
+        for block in self.used.iter().filter(|&block| !chained.contains(block)) {
+            let suspect = Suspect::page(Gravity::Warning, "page_unchained", block as u32);
+            suspects.add(suspect, || {
+                "no chain leads to the page, so no vacuum comes to it".into()
+            });
+        }
+        let insert = meta.insert_page;
+        if !chained.contains(insert as usize) && blocks > 1 {
+            let suspect = Suspect::page(Gravity::Warning, "insert_page", 0);
+            suspects.add(suspect.with(u64::from(insert), 0), || {
+                format!("inserts begin at block {insert}, which is on no chain")
+            });
+        }
     }
-    Ok(())
 }
 
 fn check_items(block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {

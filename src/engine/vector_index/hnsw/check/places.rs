@@ -45,9 +45,42 @@ pub(super) struct Places {
     pub(super) end: u32,
     base: Vec<u32>,
     places: Vec<Place>,
+    /// Whether a page that went by did not fit.
+    is_full: bool,
 }
 
 impl Places {
+    /// Before the first block of a run.
+    pub(super) fn new(start: u32, end: u32) -> Self {
+        Self {
+            blocks: start..start,
+            end,
+            base: vec![0],
+            places: Vec::new(),
+            is_full: false,
+        }
+    }
+
+    /// Takes in a page as it goes by, in ascending order, as long as what is known fits into
+    /// `limit` bytes. Where one did not, the run ends before it.
+    pub(super) fn see(&mut self, m: u16, block: u32, bytes: &[u8; PAGE_SIZE], limit: usize) {
+        let most = usize::from(MAX_OFFSET) * size_of::<Place>() + size_of::<u32>();
+        let is_whole = self.is_full || self.bytes() + most > limit && !self.blocks.is_empty();
+        self.is_full = is_whole;
+        if !is_whole {
+            self.skip_to(block);
+            self.take(m, bytes);
+        }
+    }
+
+    /// After the last page that went by.
+    pub(super) fn ended(mut self) -> Self {
+        if !self.is_full {
+            self.skip_to(self.end);
+        }
+        self
+    }
+
     /// Reads the longest run of blocks from `start` that fits into `limit` bytes; at least one
     /// block.
     pub(super) fn read(
@@ -57,12 +90,7 @@ impl Places {
         end: u32,
         limit: usize,
     ) -> Result<Self, ReadError> {
-        let mut run = Self {
-            blocks: start..start,
-            end,
-            base: vec![0],
-            places: Vec::new(),
-        };
+        let mut run = Self::new(start, end);
         // What is wrong with pages is told elsewhere.
         let mut ignored = Suspects::default();
         // Read a little at a time, so that a run ends where memory does.

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rows::RowsEdit;
+use super::tuples::Header;
 use crate::vector_index::hnsw::layout::{Item, LINKS, Meta, Page};
 use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{Pointed, TID, Tid, tid, tid_bytes, u16_at};
@@ -100,6 +102,10 @@ pub enum Edit {
         /// What is done to them.
         change: Change,
     },
+    /// To what a neighbour tuple says of itself.
+    Header(Header),
+    /// To the rows of an element.
+    Rows(RowsEdit),
     /// To where searches start.
     Entry {
         /// Where they start now, and the level the metapage has for it.
@@ -123,6 +129,8 @@ impl Edit {
     pub fn block(&self) -> u32 {
         match self {
             Self::Links { tuple, .. } => tuple.block,
+            Self::Header(header) => header.tuple.block,
+            Self::Rows(rows) => rows.of.at.block,
             Self::Entry { .. } | Self::InsertPage { .. } => 0,
         }
     }
@@ -137,7 +145,7 @@ impl Edit {
                 Change::Rewrite { was, to } => to.len() < was.len(),
                 Change::Replace { .. } | Change::Append { .. } => false,
             },
-            Self::Entry { .. } => true,
+            Self::Entry { .. } | Self::Header(_) | Self::Rows(_) => true,
             Self::InsertPage { .. } => false,
         }
     }
@@ -177,6 +185,8 @@ impl Edit {
     pub fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
         let judged = match self {
             Self::Links { of, layer, .. } => is_there(source, of, *layer)?,
+            Self::Header(header) => header.holds(source)?,
+            Self::Rows(rows) => rows.holds(source)?,
             Self::Entry { to, .. } => is_there(source, to, to.level)?,
             Self::InsertPage { to, .. } => {
                 let mut found = false;
@@ -216,6 +226,8 @@ impl Edit {
                 let slots = Slots::find(page, of, *tuple, *layer, m);
                 slots.is_some_and(|mut slots| slots.change(change))
             }
+            Self::Header(header) => header.apply(m, page),
+            Self::Rows(rows) => rows.apply(page),
             Self::Entry { was, was_level, to } => {
                 let same = |meta: Meta| meta.entry == *was && meta.entry_level == *was_level;
                 if !Meta::decode(&looked).is_ok_and(same) {
@@ -453,7 +465,11 @@ pub fn all_hold(
 }
 
 /// Whether a live element is there as it was judged and reaches up to a layer.
-fn is_there(source: &mut dyn PageSource, judged: &Judged, layer: u8) -> Result<bool, ReadError> {
+pub(super) fn is_there(
+    source: &mut dyn PageSource,
+    judged: &Judged,
+    layer: u8,
+) -> Result<bool, ReadError> {
     let mut found = false;
     let want = Want::There(*judged, layer);
     read_page(source, judged.at.block, &mut |page| {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`edit`] | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
-//! | `entry`, `prune`, `link`, `detour` | the rungs |
+//! | `tuples`, `entry`, `prune`, `rows`, `link`, `detour` | the rungs |
 //! | `relink`, `doomed`, `codes` | links past what the next vacuum deletes |
 //! | `draft`, `search`, `values`, `sources`, `owners` | what the last of them needs |
 //!
@@ -21,15 +21,18 @@ mod link;
 mod owners;
 mod prune;
 mod relink;
+mod rows;
 mod search;
 mod seen;
 mod sources;
 mod survey;
+mod tuples;
 mod values;
 
 pub use doomed::{BYTES_PER_ROW, Graveyard};
 pub use edit::{Change, Edit, Judged, all_hold};
 pub use relink::{Relinking, cost_ms as relink_ms};
+pub use rows::{RowsPlan, plan as plan_rows};
 pub use survey::Survey;
 
 use super::health::HnswFigures;
@@ -54,6 +57,8 @@ pub fn bytes_to_pass_by(m: u16, dimensions: u32) -> usize {
 /// What a rung is expected to take once the graph is in memory, in milliseconds.
 pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
     match rung {
+        // Where figures are sound there is nothing of it.
+        Rung::Tuples => 0.0,
         Rung::Entry => entry::cost_ms(figures),
         Rung::Prune => prune::cost_ms(figures),
         Rung::Link => link::cost_ms(figures),
@@ -72,6 +77,8 @@ const MAX_PRUNED: usize = 20_000;
 /// A rung of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rung {
+    /// What neighbour tuples say of themselves.
+    Tuples,
     /// Where searches start.
     Entry,
     /// Links that must not be there.
@@ -110,6 +117,14 @@ impl Survey {
     ) -> Result<Treatment, ReadError> {
         let orphans = self.orphan_count();
         Ok(match rung {
+            Rung::Tuples => {
+                let edits = tuples::plan(self, source, MAX_PRUNED)?;
+                Treatment {
+                    more: edits.len() >= MAX_PRUNED,
+                    edits,
+                    ..Treatment::default()
+                }
+            }
             Rung::Entry => Treatment {
                 edits: entry::plan(self, source)?,
                 ..Treatment::default()

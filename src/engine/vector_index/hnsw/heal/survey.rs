@@ -103,6 +103,12 @@ impl Survey {
         node.is_some_and(|node| node.list != NO_LIST) && !self.sick.contains(slot)
     }
 
+    /// Whether no neighbour tuple of an element could be read as its.
+    pub(super) fn has_no_links(&self, slot: usize) -> bool {
+        let node = self.graph.nodes.get(slot);
+        node.is_some_and(|node| node.list == NO_LIST)
+    }
+
     /// Elements with rows that no search can reach.
     pub(super) fn orphans(&self) -> impl Iterator<Item = usize> + '_ {
         let graph = &self.graph;
