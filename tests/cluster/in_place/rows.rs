@@ -164,7 +164,12 @@ fn rows_of_every_kind_of_index_and_of_chains_of_updates_are_put_back() {
         ("half", "(embedding::halfvec(16)) halfvec_l2_ops", ""),
         ("partial", "embedding vector_l2_ops", "WHERE id % 3 <> 0"),
     ];
-    for (table, column, condition) in kinds {
+    let has_halves = stage.server.pgvector_version() >= Some((0, 7, 0));
+    let kinds: Vec<_> = kinds
+        .into_iter()
+        .filter(|(table, ..)| has_halves || *table != "half")
+        .collect();
+    for &(table, column, condition) in &kinds {
         stage.execute(&format!(
             "CREATE TABLE {table} (id int, body text, embedding vector(16)) WITH (fillfactor = 50);
              SELECT setseed(0.5);
