@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vector_index::edit::PageEdit;
 use crate::vector_index::hnsw::layout::{Item, LINKS, Meta, Page};
 use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{Pointed, TID, Tid, tid, tid_bytes, u16_at};
@@ -102,18 +103,20 @@ pub enum Edit {
     },
 }
 
-impl Edit {
-    /// The block that is changed.
-    pub fn block(&self) -> u32 {
+impl PageEdit for Edit {
+    /// Links of an element on each layer above the ground.
+    type Of = u16;
+
+    fn block(&self) -> u32 {
         match self {
             Self::Links { tuple, .. } => tuple.block,
             Self::Entry { .. } | Self::InsertPage { .. } => 0,
         }
     }
 
-    /// Whether no insert may be under way: one that has chosen a slot to write to would leave a
-    /// hole where links move up, and one that ends meanwhile may set the entry point itself.
-    pub fn excludes_inserts(&self) -> bool {
+    /// An insert that has chosen a slot to write to would leave a hole where links move up, and one
+    /// that ends meanwhile may set the entry point itself.
+    fn excludes_inserts(&self) -> bool {
         match self {
             Self::Links { change, .. } => {
                 matches!(change, Change::Prune { .. } | Change::Unlink { .. })
@@ -123,9 +126,8 @@ impl Edit {
         }
     }
 
-    /// Whether everything else that it was judged by is still so: the elements concerned are
-    /// there, and what is taken out of a layer does not belong there.
-    pub fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
+    /// The elements concerned are there, and what is taken out of a layer does not belong there.
+    fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
         match self {
             Self::Links {
                 of, layer, change, ..
@@ -157,9 +159,7 @@ impl Edit {
         }
     }
 
-    /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
-    /// else the page stays as it is.
-    pub fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> bool {
+    fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> bool {
         let looked = Page::new(page);
         if !looked.has_hnsw_id() || !looked.raw().has_sane_header() {
             return false;
@@ -194,9 +194,8 @@ impl Edit {
         }
     }
 
-    /// The edit that takes this one back once it was made; none where what it took away was
-    /// broken.
-    pub fn undo(&self) -> Option<Self> {
+    /// None where what it took away was broken.
+    fn undo(&self) -> Option<Self> {
         let Self::Links {
             of,
             tuple,
