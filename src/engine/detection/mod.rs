@@ -1,5 +1,5 @@
 //! Detection: figures become findings.
 
-mod birth;
+pub mod birth;
 pub mod index_health;
 pub mod recall_watch;

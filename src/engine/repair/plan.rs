@@ -7,6 +7,7 @@ use crate::model::{IndexInfo, Issue, issue_id};
 use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
+use crate::verification::forecast::Forecast;
 use crate::verification::probe::SelfQuery;
 
 /// One step of a repair. Each is atomic: after a crash it was taken or it was not, or its
@@ -44,9 +45,15 @@ pub enum StepKind {
     Baseline,
     /// Give what no search can reach links to it, in place.
     Link,
+    /// Have inserts into every list begin on one of its own pages, in place.
+    InsertPages,
+    /// Tell what moving the centres of lists, and what a rebuild, would do to recall.
+    Forecast,
+    /// Move the centres of lists to the means of their members, in place.
+    Recenter,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
-    /// Take out the links that were made.
+    /// Take out the links that were made, put back the centres.
     TakeBack,
 }
 
@@ -69,6 +76,9 @@ impl StepKind {
             Self::Prune => "prune",
             Self::Baseline => "baseline",
             Self::Link => "link",
+            Self::InsertPages => "insert_pages",
+            Self::Forecast => "forecast",
+            Self::Recenter => "recenter",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -82,10 +92,10 @@ impl StepKind {
             Self::SetParameter | Self::ResetParameter => {
                 "AccessShareLock on the database: only dropping it waits"
             }
-            Self::Baseline | Self::Verify => {
+            Self::Baseline | Self::Forecast | Self::Verify => {
                 "AccessShareLock on the table and the index: nobody waits"
             }
-            Self::Link => {
+            Self::Link | Self::InsertPages | Self::Recenter => {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first"
             }
@@ -114,6 +124,7 @@ impl StepKind {
                 | Self::SetParameter
                 | Self::ResetParameter
                 | Self::Baseline
+                | Self::Forecast
                 | Self::Verify
         )
     }
@@ -124,9 +135,15 @@ impl StepKind {
             Self::CreateCopy | Self::Build | Self::Validate => "drop the replacement",
             Self::SetParameter => "set back, unless somebody else has set it since",
             Self::ResetParameter => "set again",
-            Self::Check | Self::Tune | Self::Baseline | Self::Verify => "nothing to undo",
+            Self::Check | Self::Tune | Self::Baseline | Self::Forecast | Self::Verify => {
+                "nothing to undo"
+            }
             Self::Entry => "none: searches start where they start again after an insert",
             Self::Prune => "none: what goes is no link that pgvector lets stand",
+            Self::InsertPages => "none: where inserts began was no page of their list",
+            Self::Recenter => {
+                "put the old centres back, byte by byte, where the new ones still are"
+            }
             Self::Link => "take the links out again, where they still are as they were made",
             Self::TakeBack => "none",
             Self::Swap => "swap back, as long as the replaced index is kept",
@@ -153,6 +170,9 @@ pub struct Estimate {
 pub struct PlanFacts {
     /// Figures of the index, where it has any.
     pub figures: Option<HnswFigures>,
+    /// Its figures if it is an IVFFlat index.
+    #[serde(default)]
+    pub lists: Option<IvfflatFigures>,
     /// `maintenance_work_mem`, in bytes.
     pub build_memory: u64,
     /// Measured milliseconds per element of the last build of this index.
@@ -313,6 +333,9 @@ pub struct Measured {
     /// Rows that no search could reach before, searched for by their own values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former_orphans: Option<SelfQuery>,
+    /// What moving the centres of its lists was expected to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Whether the planner may use the index.
     pub valid: bool,
     /// Rows believed dead in the table.
