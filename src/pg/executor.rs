@@ -12,7 +12,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 12] = [
+pub const ISSUE_CODES: [&str; 13] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -25,6 +25,7 @@ pub const ISSUE_CODES: [&str; 12] = [
     "low_recall",
     "wrong_level",
     "born_unreachable",
+    "built_empty",
 ];
 
 #[derive(Deserialize)]

@@ -226,6 +226,9 @@ impl Workbench for RepairBench {
             StepKind::Entry => self.mending.climb(id, &self.index, Rung::Entry),
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
+            StepKind::InsertPages => self.mending.insert_pages(id, &self.index),
+            StepKind::Forecast => self.mending.forecast(id, &self.index),
+            StepKind::Recenter => self.mending.recenter(id, &self.index),
             StepKind::Baseline => self.mending.take_baseline(id, &self.index),
             StepKind::TakeBack => {
                 // What was seen since is not what is there any more.
@@ -252,6 +255,7 @@ impl Workbench for RepairBench {
         self.reachable = figures.map(|figures| f64::from(figures.connectivity_score));
         (self.index, self.sample, self.look) = (index, sample, look);
         measured.former_orphans = self.mending.ask_for_patients(&self.index)?;
+        measured.forecast = self.mending.expected;
         Ok(measured)
     }
 
@@ -264,8 +268,9 @@ impl Workbench for RepairBench {
         if !self.index.valid {
             self.sample = sample;
         }
-        if let Some(figures) = measured.hnsw.as_ref().filter(|f| f.live_elements > 0) {
-            let elements = figures.live_elements;
+        let graph = measured.hnsw.as_ref().map(|graph| graph.live_elements);
+        let elements = graph.or(measured.ivfflat.as_ref().map(|lists| lists.vectors));
+        if let Some(elements) = elements.filter(|&elements| elements > 0) {
             transaction(Snapshot::Active, || {
                 history::note_build_rate(self.id, elements)
             })?;

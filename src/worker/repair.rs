@@ -116,6 +116,7 @@ impl Worker {
         let approved = transaction(Snapshot::Active, || {
             let facts = PlanFacts {
                 figures: before.hnsw.clone(),
+                lists: before.ivfflat.clone(),
                 ..world::plan_facts(&index)?
             };
             let plan = strategy.plan(&issue, &index, &facts);
@@ -133,8 +134,8 @@ impl Worker {
         };
         let mut outcome = carry(&approved, &mut bench, before);
         let mut in_place = approved.plan().repair_type == in_place::REPAIR_TYPE;
-        if let Ending::RolledBack(reason) = &outcome.ending
-            && in_place
+        if in_place
+            && let Some(reason) = outcome.calls_for_rebuild()
             && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, reason)?
         {
             in_place = false;
@@ -302,9 +303,10 @@ impl Worker {
         let look = IndexHealthCheck {
             hnsw: measured.hnsw.clone(),
             ivfflat: measured.ivfflat.clone(),
-            recall: last.and_then(|look| look.recall),
             ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };
+        // With the time since when its lists are trained, and how its recall is watched.
+        let look = look.after(last.as_ref());
         let mut issues = findings(&look).into_iter().map(|finding| finding.issue);
         issues
             .find(|issue| issue.code() == self.code())

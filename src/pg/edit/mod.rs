@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use update_lock::UpdateLock;
 
 /// Edits made under one lock on the table.
@@ -40,10 +40,10 @@ pub struct Batch {
 
 /// Makes as many of `edits` as fit into a batch, at least one. Outside a transaction. `limit`: how
 /// long a lock is tried for, and anybody may wait behind ours.
-pub fn make(
+pub fn make<E: PageEdit>(
     index: &IndexInfo,
-    m: u16,
-    edits: &[Edit],
+    of: E::Of,
+    edits: &[E],
     limit: Duration,
 ) -> Result<Batch, PortError> {
     let time = BATCH_TIME.min(limit / 2);
@@ -58,7 +58,7 @@ pub fn make(
                     break;
                 }
                 let holds = edit.holds(hold.pages())?;
-                if !holds || !page::write(hold, &lock, m, edit) {
+                if !holds || !page::write(hold, &lock, of, edit) {
                     batch.lost.push(nth);
                 }
                 batch.done = nth + 1;

@@ -2,13 +2,13 @@
 
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::vector_index::PAGE_SIZE;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 
 use super::hold::Hold;
 use super::update_lock::UpdateLock;
 
 /// Makes an edit, and tells so, if the page is as it was judged.
-pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edit: &Edit) -> bool {
+pub fn write<E: PageEdit>(hold: &Hold, _lock: &UpdateLock, of: E::Of, edit: &E) -> bool {
     let index = hold.index();
     if edit.block() >= index.blocks() {
         return false;
@@ -23,7 +23,7 @@ pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edit: &Edit) -> bool {
         pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
         let record = pg_sys::GenericXLogStart(relation);
         let page = pg_sys::GenericXLogRegisterBuffer(record, buffer, 0);
-        let made = edit.apply(m, &mut *page.cast::<[u8; PAGE_SIZE]>());
+        let made = edit.apply(of, &mut *page.cast::<[u8; PAGE_SIZE]>());
         if made {
             pg_sys::GenericXLogFinish(record);
         } else {

@@ -1,6 +1,8 @@
 //! Repairs that change pages of the index in place, on servers whose files were damaged while they
 //! were stopped.
 
+// Lists whose centres are moved, or not.
+mod lists;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
 // Others who write, wait, hold locks or end the repair.
