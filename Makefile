@@ -37,6 +37,7 @@ bench: ## what reading and measuring cost, against the least they could; what me
 	cargo bench $(ENGINE) --features server-tests --bench recall
 	cargo bench $(ENGINE) --features server-tests --bench reading
 	cargo bench $(ENGINE) --features server-tests --bench healing
+	cargo bench $(ENGINE) --features server-tests --bench lists
 
 FUZZ_SECONDS ?= 3600
 fuzz: ## any bytes as index files, for FUZZ_SECONDS (3600) in all
