@@ -251,6 +251,8 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
         "\n{name}: {issue}, quality {}, imbalance {}",
         figures.0, figures.1
     );
+    // What reading the lists and moving the centres took, and what it led to.
+    let mut moved = None;
     if let Some(issue) = issue.as_str() {
         let log_before = log(&mut client);
         let started = Instant::now();
@@ -279,6 +281,11 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
             history["details"]["forecast"],
             history["error"],
         );
+        if history["details"]["recenter"]["made"].as_u64() > Some(0) {
+            let ms = |step: &str, what: &str| history["details"][step][what].as_f64();
+            let took = [ms("forecast", "survey_ms"), ms("recenter", "write_ms")];
+            moved = Some((took.map(|ms| ms.expect("a time")), mended));
+        }
     }
     client.batch_execute("CHECKPOINT").expect("a checkpoint");
     let log_before = log(&mut client);
@@ -286,13 +293,21 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
     client
         .batch_execute("REINDEX INDEX CONCURRENTLY docs_ivf")
         .expect("a rebuild");
+    let took = started.elapsed().as_secs_f64();
+    let rebuilt = queries.recall(&mut client);
     println!(
-        "  rebuild in {:.2} s, log {:.1} MB: recall {:.4}, imbalance {}",
-        started.elapsed().as_secs_f64(),
+        "  rebuild in {took:.2} s, log {:.1} MB: recall {:.4}, imbalance {}",
         (log(&mut client) - log_before) as f64 / 1e6,
-        queries.recall(&mut client),
+        rebuilt,
         health(&mut client).1,
     );
+    if let Some(([read, wrote], mended)) = moved {
+        println!(
+            "  moving the centres regained {:.0} % of its gain; {read:.0} ms to read and {wrote:.0} ms to write are {:.0} % of its time",
+            100.0 * (mended - stale) / (rebuilt - stale),
+            (read + wrote) / 10.0 / took,
+        );
+    }
 }
 
 /// Has the healer keep questions that were asked.
