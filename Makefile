@@ -40,6 +40,7 @@ bench: ## what reading and measuring cost, against the least they could; what me
 	cargo bench $(ENGINE) --features server-tests --bench decay
 	cargo bench $(ENGINE) --features server-tests --bench fire
 	cargo bench $(ENGINE) --features server-tests --bench sink
+	cargo bench $(ENGINE) --features server-tests --bench lists
 
 FUZZ_SECONDS ?= 3600
 fuzz: ## any bytes as index files, for FUZZ_SECONDS (3600) in all

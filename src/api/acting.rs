@@ -100,8 +100,10 @@ fn plan(finding: &Finding) -> RepairPlan {
     let facts = or_raise(as_owner(|| world::plan_facts(&finding.index)));
     // What was just seen rather than what was seen last.
     let seen = serde_json::from_value(finding.evidence.clone()).ok();
+    let lists = serde_json::from_value(finding.evidence.clone()).ok();
     let facts = PlanFacts {
         figures: seen.or(facts.figures.clone()),
+        lists: lists.or(facts.lists.clone()),
         ..facts
     };
     strategy.plan(&finding.issue, &finding.index, &facts)

@@ -10,6 +10,8 @@ use super::measuring::{Sparing, Target, Wanted, in_background, measure, with_sea
 pub struct Baseline {
     truth: Truth,
     before: Answers,
+    /// The setting in force.
+    effort: u32,
     k: u32,
 }
 
@@ -26,9 +28,24 @@ impl Baseline {
                 let effort = index.effort();
                 let before = truth.ask(index, table, effort)?;
                 let k = wanted.k;
-                Ok(Self { truth, before, k })
+                Ok(Self {
+                    truth,
+                    before,
+                    effort,
+                    k,
+                })
             })
         })
+    }
+
+    /// The exact answers.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
+    }
+
+    /// How much of the index a search looks at, by the setting in force.
+    pub fn effort(&self) -> u32 {
+        self.effort
     }
 
     /// Has the index answer the same queries once more; those of which a neighbour has gone since

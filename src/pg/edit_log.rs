@@ -3,18 +3,19 @@
 
 use ruvector_dag_healing_engine::model::RepairId;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
-use serde::Deserialize;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::sql;
 
 /// Writes down a batch of edits that is about to be made, and how many of how many were dealt
 /// with before.
-pub fn intend(
+pub fn intend<E: PageEdit + Serialize>(
     id: RepairId,
     batch: i32,
-    edits: &[Edit],
+    edits: &[E],
     done: usize,
     total: usize,
 ) -> Result<(), PortError> {
@@ -59,16 +60,19 @@ pub fn settle_batch(
 
 /// A batch of edits as it was written down.
 #[derive(Deserialize)]
-struct WrittenBatch {
-    edits: Vec<Edit>,
+struct WrittenBatch<E> {
+    edits: Vec<E>,
     made: Option<usize>,
     lost: Option<Vec<usize>>,
 }
 
 /// What takes back the edits of a repair, in the order in which it is to be done. Of a batch whose
 /// outcome is not known any edit may have been made.
-pub fn edits_to_take_back(id: RepairId) -> Result<Vec<Edit>, PortError> {
-    let batches: Vec<WrittenBatch> = sql::rows(
+pub fn edits_to_take_back<E>(id: RepairId) -> Result<Vec<E>, PortError>
+where
+    E: PageEdit + DeserializeOwned,
+{
+    let batches: Vec<WrittenBatch<E>> = sql::rows(
         "SELECT jsonb_build_object('edits', edits, 'made', made, 'lost', lost)
          FROM ruvector_dag_healing.edits WHERE repair_id = ($1->>'id')::bigint
          ORDER BY batch DESC",
@@ -78,7 +82,7 @@ pub fn edits_to_take_back(id: RepairId) -> Result<Vec<Edit>, PortError> {
         let made = batch.made.unwrap_or(batch.edits.len());
         let lost = batch.lost.unwrap_or_default();
         let edits = batch.edits.into_iter().enumerate().take(made);
-        let made: Vec<Edit> = edits
+        let made: Vec<E> = edits
             .filter(|(nth, _)| !lost.contains(nth))
             .filter_map(|(_, edit)| edit.undo())
             .collect();

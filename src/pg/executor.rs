@@ -12,7 +12,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 14] = [
+pub const ISSUE_CODES: [&str; 15] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -27,6 +27,7 @@ pub const ISSUE_CODES: [&str; 14] = [
     "born_unreachable",
     "duplicate_sink",
     "corrupt_page",
+    "built_empty",
 ];
 
 #[derive(Deserialize)]

@@ -8,12 +8,16 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, SELF_QUERY_EF, Survey};
 use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{ListEdit, ListSurvey};
 use ruvector_dag_healing_engine::verification::comparison::NEIGHBORS;
+use ruvector_dag_healing_engine::verification::forecast::Forecast;
 use ruvector_dag_healing_engine::verification::probe::SelfQuery;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::baseline::Baseline;
 use super::edit::{self, BATCH};
@@ -65,7 +69,10 @@ fn is_zero(number: &u64) -> bool {
 pub struct Mending {
     /// The graph as it is, as long as nothing was changed since.
     pub(super) survey: Option<Survey>,
-    baseline: Option<Baseline>,
+    pub(super) baseline: Option<Baseline>,
+    /// The lists as they are, as long as no centre was moved, and what moving them is expected to do.
+    pub(super) lists: Option<ListSurvey>,
+    pub(super) expected: Option<Forecast>,
     patients: Vec<HeapTid>,
     /// Rows to be put back into the index.
     pub(super) detached: Vec<HeapTid>,
@@ -76,12 +83,12 @@ pub struct Mending {
 /// Whom to ask whether to give up: cancellation arrives by itself.
 pub(super) const NEVER: &dyn Fn() -> bool = &|| false;
 
-fn ms(since: Instant) -> f64 {
+pub(super) fn ms(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e4).round() / 10.0
 }
 
 /// How measurements spare everybody else.
-fn sparing() -> Sparing<'static> {
+pub(super) fn sparing() -> Sparing<'static> {
     Sparing {
         limit_mb: guc::config().io_limit_mb,
         stop: NEVER,
@@ -217,12 +224,12 @@ impl Mending {
     }
 
     /// Makes edits in batches, each written down before; tells how many were lost.
-    pub(super) fn make(
+    pub(super) fn make<E: PageEdit + Serialize>(
         &mut self,
         id: RepairId,
         index: &IndexInfo,
-        m: u16,
-        edits: &[Edit],
+        of: E::Of,
+        edits: &[E],
     ) -> Result<usize, PortError> {
         let mut throttle = Throttle::new(guc::config().io_limit_mb);
         let (mut done, mut lost) = (0, 0);
@@ -232,7 +239,7 @@ impl Mending {
             transaction(Snapshot::Active, || {
                 edit_log::intend(id, self.batches, batch, done, edits.len())
             })?;
-            let made = patiently(index, m, batch)?;
+            let made = patiently(index, of, batch)?;
             transaction(Snapshot::Active, || {
                 edit_log::settle_batch(id, self.batches, made.done, &made.lost)
             })?;
@@ -255,6 +262,9 @@ impl Mending {
         index: &IndexInfo,
         passes_by: bool,
     ) -> Result<(), PortError> {
+        if index.access_method == "ivfflat" {
+            return self.take_baseline_of_lists(id, index);
+        }
         let survey = self.survey(index, &mut 0.0)?;
         let orphans = survey.orphan_count();
         self.survey = Some(survey);
@@ -305,13 +315,23 @@ impl Mending {
 
 /// Takes back what a repair changed in place, as far as it still is as it was made.
 pub fn take_back(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
-    let edits = transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
+    if index.access_method == "ivfflat" {
+        return take_back_edits::<ListEdit>(id, index, ());
+    }
     let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
     let m = links_per_layer(&mut pages).map_err(unread)?;
+    take_back_edits::<Edit>(id, index, m)
+}
+
+fn take_back_edits<E>(id: RepairId, index: &IndexInfo, of: E::Of) -> Result<(), PortError>
+where
+    E: PageEdit + DeserializeOwned,
+{
+    let edits: Vec<E> = transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
     let (mut done, mut lost) = (0, 0);
     while done < edits.len() {
         let batch = &edits[done..edits.len().min(done + BATCH)];
-        let made = patiently(index, m, batch)?;
+        let made = patiently(index, of, batch)?;
         done += made.done;
         lost += made.lost.len();
     }
@@ -323,10 +343,14 @@ pub fn take_back(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
 }
 
 /// Makes a batch as soon as the table is free, if that is soon enough.
-fn patiently(index: &IndexInfo, m: u16, edits: &[Edit]) -> Result<edit::Batch, PortError> {
+fn patiently<E: PageEdit>(
+    index: &IndexInfo,
+    of: E::Of,
+    edits: &[E],
+) -> Result<edit::Batch, PortError> {
     let started = Instant::now();
     loop {
-        match edit::make(index, m, edits, world::lock_timeout()) {
+        match edit::make(index, of, edits, world::lock_timeout()) {
             Err(PortError::Busy(_)) if started.elapsed() < PATIENCE => {
                 lifecycle::wait(Duration::from_millis(100));
             }

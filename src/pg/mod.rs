@@ -28,6 +28,7 @@ pub mod history;
 pub mod hooks;
 pub mod journal;
 pub mod lifecycle;
+mod lists_mending;
 pub mod locks;
 pub mod measuring;
 pub mod mending;

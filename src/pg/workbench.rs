@@ -284,6 +284,9 @@ impl Workbench for RepairBench {
                 Some(key) => self.mending.climb(id, &self.index, Rung::Detour { key }),
                 None => Ok(()),
             },
+            StepKind::InsertPages => self.mending.insert_pages(id, &self.index),
+            StepKind::Forecast => self.mending.forecast(id, &self.index),
+            StepKind::Recenter => self.mending.recenter(id, &self.index),
             StepKind::Baseline => {
                 let passes_by = self.sink().is_some();
                 self.mending.take_baseline(id, &self.index, passes_by)
@@ -316,6 +319,7 @@ impl Workbench for RepairBench {
         self.reachable = figures.map(|figures| f64::from(figures.connectivity_score));
         (self.index, self.sample, self.look) = (index, sample, look);
         measured.former_orphans = self.mending.ask_for_patients(&self.index)?;
+        measured.forecast = self.mending.expected;
         Ok(measured)
     }
 
@@ -328,8 +332,9 @@ impl Workbench for RepairBench {
         if !self.index.valid {
             self.sample = sample;
         }
-        if let Some(figures) = measured.hnsw.as_ref().filter(|f| f.live_elements > 0) {
-            let elements = figures.live_elements;
+        let graph = measured.hnsw.as_ref().map(|graph| graph.live_elements);
+        let elements = graph.or(measured.ivfflat.as_ref().map(|lists| lists.vectors));
+        if let Some(elements) = elements.filter(|&elements| elements > 0) {
             transaction(Snapshot::Active, || {
                 history::note_build_rate(self.id, elements)
             })?;

@@ -217,8 +217,11 @@ impl Executor for HealerWorld {
 
 /// What planning a repair needs to know, from the last look. Inside a transaction.
 pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
+    let look = journal::last_look(index)?;
+    let (figures, lists) = look.map(|look| (look.hnsw, look.ivfflat)).unzip();
     Ok(PlanFacts {
-        figures: journal::last_look(index)?.and_then(|look| look.hnsw),
+        figures: figures.flatten(),
+        lists: lists.flatten(),
         build_memory: guc::maintenance_work_mem() as u64,
         build_ms_per_element: journal::build_rate(index)?,
         vector_indexes: catalog::indexes_of(index.table_oid)?.len() as u32,

@@ -122,6 +122,7 @@ impl Worker {
         let approved = transaction(Snapshot::Active, || {
             let facts = PlanFacts {
                 figures: before.hnsw.clone(),
+                lists: before.ivfflat.clone(),
                 ..world::plan_facts(&index)?
             };
             let plan = strategy.plan(&issue, &index, &facts);
@@ -139,15 +140,9 @@ impl Worker {
         };
         let mut outcome = carry(&approved, &mut bench, before);
         let mut in_place = approved.plan().repair_type == in_place::REPAIR_TYPE;
-        let reason = match &outcome.ending {
-            Ending::RolledBack(reason) => Some(reason.clone()),
-            // Whatever pgvector makes of damage.
-            Ending::Failed(PortError::Failed(reason)) => Some(reason.clone()),
-            _ => None,
-        };
-        if let Some(reason) = reason
-            && in_place
-            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, &reason)?
+        if in_place
+            && let Some(reason) = outcome.calls_for_rebuild()
+            && let Some(rebuild) = self.rebuild(strategy, &issue, &bench, reason)?
         {
             bench.release();
             in_place = false;
@@ -330,9 +325,10 @@ impl Worker {
             hnsw: measured.hnsw.clone(),
             ivfflat: measured.ivfflat.clone(),
             damage: measured.damage.clone(),
-            recall: last.and_then(|look| look.recall),
             ..IndexHealthCheck::new(index.clone(), lifecycle::now())
         };
+        // With the time since when its lists are trained, and how its recall is watched.
+        let look = look.after(last.as_ref());
         let mut issues = findings(&look).into_iter().map(|finding| finding.issue);
         issues
             .find(|issue| issue.code() == self.code())

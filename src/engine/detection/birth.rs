@@ -22,7 +22,8 @@ const MAX_CHURNED: f32 = 0.01;
 /// Lists were not trained if this share of the centres was drawn, and moving them would remove
 /// more than the rest of 1 of the distortion.
 const MIN_UNTRAINED: f32 = 0.25;
-const MAX_UNTRAINED_QUALITY: f32 = 0.95;
+/// See `MIN_UNTRAINED`.
+pub const MAX_UNTRAINED_QUALITY: f32 = 0.95;
 
 /// The cause that a graph was born with, if there is one. `unreachable`: whether more elements
 /// cannot be reached than a sound graph has.

@@ -31,7 +31,8 @@ const MAX_IMBALANCE: f32 = 4.0;
 /// Training is stale past this age, if moving the centres would remove more than the rest of 1 of
 /// the distortion: an old index over data that has not changed is none.
 const MAX_TRAINING_HOURS: f32 = 168.0;
-const MIN_CENTROID_QUALITY: f32 = 0.85;
+/// See `MAX_TRAINING_HOURS`.
+pub const MIN_CENTROID_QUALITY: f32 = 0.85;
 /// Dead rows are an issue past this share of all rows, once there are this many. Autovacuum
 /// acts at a fifth: a table past this is one that it does not reach.
 pub const MAX_DEAD_SHARE: f64 = 0.3;
@@ -190,8 +191,7 @@ fn list_issues(index: String, figures: &IvfflatFigures, hours: f32) -> Vec<Index
         issues.push(born);
         return issues;
     }
-    let is_dear = figures.lists >= MIN_LISTS && figures.imbalance_factor > MAX_IMBALANCE;
-    if figures.cluster_balance > MAX_BALANCE || is_dear {
+    if is_unbalanced(figures) {
         issues.push(IndexIssue::UnbalancedClusters {
             index: index.clone(),
             score: figures.cluster_balance,
@@ -201,6 +201,12 @@ fn list_issues(index: String, figures: &IvfflatFigures, hours: f32) -> Vec<Index
         issues.push(IndexIssue::StaleTraining { index, hours });
     }
     issues
+}
+
+/// Whether lists differ so much in size that a probe is dear.
+pub fn is_unbalanced(figures: &IvfflatFigures) -> bool {
+    let is_dear = figures.lists >= MIN_LISTS && figures.imbalance_factor > MAX_IMBALANCE;
+    figures.cluster_balance > MAX_BALANCE || is_dear
 }
 
 fn graph_issues(

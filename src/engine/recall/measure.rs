@@ -10,11 +10,13 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::Budget;
+use super::exact::distance::Operand;
+use super::exact::pair::Pairs;
 use super::exact::{Exact, Neighbour, Neighbours, Query, distance};
 use super::interval::{QueryHits, RecallEstimate};
 use super::tune::{LARGEST_EF, ProbesTally};
 use crate::vector_index::ivfflat::Directory;
-use crate::vector_index::shape::IndexShape;
+use crate::vector_index::shape::{IndexShape, Metric};
 use crate::vector_index::table::{RowSink, RowSource};
 use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, PAGE_SIZE, ReadError};
@@ -225,20 +227,29 @@ impl Truth {
 
     /// Where the neighbours are, for the whole curve of recall over `ivfflat.probes`.
     pub fn tally(&self, directory: &Directory) -> ProbesTally {
-        let (metric, value_type) = (self.shape.metric, self.shape.value_type);
+        let value_type = self.shape.value_type;
+        // Centres that are compared by direction are of unit length.
+        let pairs = Pairs::new(match self.shape.metric {
+            Metric::Cosine => Metric::InnerProduct,
+            metric => metric,
+        });
+        let operand = |data: &[u8]| Operand::of(&Value::decode(value_type, data).ok()?);
+        let centers: Vec<Option<Operand>> = directory
+            .centers
+            .iter()
+            .map(|center| operand(center))
+            .collect();
         let lists = u32::try_from(directory.sizes.len()).unwrap_or(u32::MAX);
         let mut tally = ProbesTally::new(lists, self.k);
         for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
-            let Ok(query) = Value::decode(value_type, &asked.value) else {
+            let Some(query) = operand(&asked.value) else {
                 continue;
             };
-            let mut order: Vec<(f64, usize)> = directory
-                .centers
+            let mut order: Vec<(f64, usize)> = centers
                 .iter()
                 .enumerate()
                 .map(|(list, center)| {
-                    let center = Value::decode(value_type, center).ok();
-                    let apart = center.and_then(|center| distance(metric, &query, &center));
+                    let apart = center.as_ref().and_then(|to| pairs.rank(&query, to));
                     (apart.unwrap_or(f64::INFINITY), list)
                 })
                 .collect();

@@ -1,11 +1,12 @@
-//! `index_rebalance`: orphans are linked in place; for all else, or where that is dearer or did
-//! not help, a new index is built beside the old one, checked, and put in its place.
+//! `index_rebalance`: orphans are linked and centres of lists moved in place; for all else, or where
+//! that is dearer or did not help, a new index is built beside the old one, checked, and put in its
+//! place.
 //!
 //! pgvector never gives pages back, so nothing less than a rebuild lowers fragmentation.
 
-use super::in_place;
 use super::plan::{Estimate, Measured, PlanFacts, RepairPlan, StepKind};
 use super::strategy::RepairStrategy;
+use super::{in_place, lists};
 use crate::model::{IndexInfo, IndexIssue, Issue, UnreachableCause};
 use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::hnsw::HnswFigures;
@@ -39,13 +40,18 @@ impl RepairStrategy for IndexRebalanceStrategy {
                         ..
                     }
                     | IndexIssue::InvalidIndex { twin: None, .. }
+                    | IndexIssue::BuiltEmpty { .. }
+                    | IndexIssue::UnbalancedClusters { .. }
+                    | IndexIssue::StaleTraining { .. }
             )
         )
     }
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
         let rebuild = rebuild(self.name(), issue, index, facts);
-        in_place::plan(self.name(), issue, index, facts, &rebuild.estimate).unwrap_or(rebuild)
+        in_place::plan(self.name(), issue, index, facts, &rebuild.estimate)
+            .or_else(|| lists::plan(self.name(), issue, index, facts))
+            .unwrap_or(rebuild)
     }
 
     fn validate(&self, issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
@@ -92,6 +98,9 @@ fn fails_writes(figures: &HnswFigures) -> bool {
 /// What a rebuild costs: from the last measured build of this index, else from the number of
 /// distance computations HNSW needs (elements × ef_construction × 2m × dimensions).
 fn estimate(index: &IndexInfo, facts: &PlanFacts) -> Estimate {
+    if let Some(figures) = &facts.lists {
+        return lists::rebuild(figures, facts);
+    }
     let figures = facts.figures.as_ref();
     let known = figures.filter(|f| f.live_elements > 0);
     let elements = known.map_or(index.live_rows, |f| f.live_elements) as f64;

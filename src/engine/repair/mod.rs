@@ -5,6 +5,7 @@
 pub mod guards;
 pub mod in_place;
 pub mod index_rebalance;
+pub mod lists;
 pub mod parameter_tuning;
 pub mod plan;
 pub mod recovery;

@@ -8,6 +8,7 @@ use crate::model::{IndexInfo, Issue, issue_id};
 use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
+use crate::verification::forecast::Forecast;
 use crate::verification::probe::SelfQuery;
 
 /// One step of a repair. Each is atomic: after a crash it was taken or it was not, or its
@@ -55,9 +56,15 @@ pub enum StepKind {
     Relink,
     /// Have searches pass by a value that many rows share, in place.
     Detour,
+    /// Have inserts into every list begin on one of its own pages, in place.
+    InsertPages,
+    /// Tell what moving the centres of lists, and what a rebuild, would do to recall.
+    Forecast,
+    /// Move the centres of lists to the means of their members, in place.
+    Recenter,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
-    /// Take out the links that were made.
+    /// Take out the links that were made, put back the centres.
     TakeBack,
 }
 
@@ -85,6 +92,9 @@ impl StepKind {
             Self::Link => "link",
             Self::Relink => "relink",
             Self::Detour => "detour",
+            Self::InsertPages => "insert_pages",
+            Self::Forecast => "forecast",
+            Self::Recenter => "recenter",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -98,10 +108,10 @@ impl StepKind {
             Self::SetParameter | Self::ResetParameter => {
                 "AccessShareLock on the database: only dropping it waits"
             }
-            Self::Baseline | Self::Verify => {
+            Self::Baseline | Self::Forecast | Self::Verify => {
                 "AccessShareLock on the table and the index: nobody waits"
             }
-            Self::Link => {
+            Self::Link | Self::InsertPages | Self::Recenter => {
                 "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
                  writes go on, whoever waits goes first"
             }
@@ -135,6 +145,7 @@ impl StepKind {
                 | Self::SetParameter
                 | Self::ResetParameter
                 | Self::Baseline
+                | Self::Forecast
                 | Self::Verify
         )
     }
@@ -145,12 +156,18 @@ impl StepKind {
             Self::CreateCopy | Self::Build | Self::Validate => "drop the replacement",
             Self::SetParameter => "set back, unless somebody else has set it since",
             Self::ResetParameter => "set again",
-            Self::Check | Self::Tune | Self::Baseline | Self::Verify => "nothing to undo",
+            Self::Check | Self::Tune | Self::Baseline | Self::Forecast | Self::Verify => {
+                "nothing to undo"
+            }
             Self::Entry => "none: searches start where they start again after an insert",
             Self::Tuples => "none: the tuple's length proves what it says then",
             Self::Detach => "none: what must stay in the index is put back by the next step",
             Self::Reinsert => "none: every row belongs into the index",
             Self::Prune => "none: what goes is no link that pgvector lets stand",
+            Self::InsertPages => "none: where inserts began was no page of their list",
+            Self::Recenter => {
+                "put the old centres back, byte by byte, where the new ones still are"
+            }
             Self::Link => "take the links out again, where they still are as they were made",
             Self::Relink => {
                 "none: what goes leads to rows that no transaction can see; where recall is worse \
@@ -182,6 +199,9 @@ pub struct Estimate {
 pub struct PlanFacts {
     /// Figures of the index, where it has any.
     pub figures: Option<HnswFigures>,
+    /// Its figures if it is an IVFFlat index.
+    #[serde(default)]
+    pub lists: Option<IvfflatFigures>,
     /// `maintenance_work_mem`, in bytes.
     pub build_memory: u64,
     /// Measured milliseconds per element of the last build of this index.
@@ -345,6 +365,9 @@ pub struct Measured {
     /// What the structural check found, where that is what the repair is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<Damage>,
+    /// What moving the centres of its lists was expected to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Whether the planner may use the index.
     pub valid: bool,
     /// Rows believed dead in the table.

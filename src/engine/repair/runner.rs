@@ -44,6 +44,22 @@ pub struct Outcome {
     pub kept_old: bool,
 }
 
+impl Outcome {
+    /// Why a rebuild is called for after mending in place, if it is: that failed or did not help, and nothing speaks
+    /// against a rebuild.
+    pub fn calls_for_rebuild(&self) -> Option<&str> {
+        let reason = match &self.ending {
+            Ending::RolledBack(reason) => reason,
+            // Whatever pgvector makes of damage.
+            Ending::Failed(PortError::Failed(reason)) => reason,
+            _ => return None,
+        };
+        let forecast = self.after.as_ref().and_then(|after| after.forecast);
+        let against = forecast.and_then(|forecast| forecast.against_rebuild());
+        against.is_none().then_some(reason)
+    }
+}
+
 /// Carries out a plan. `before`: the figures of the index in place, just taken. `keep_old`: the replaced index stays for a grace period and is removed
 /// later. Whatever happens, one valid index of that name remains. A second index may remain
 /// beside it, which no query uses; the journal knows it and it is removed later.

@@ -8,6 +8,7 @@
 mod agenda;
 mod bitmap;
 mod chunked;
+pub mod edit;
 mod examination;
 pub mod finding;
 mod frequent;

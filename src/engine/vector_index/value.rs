@@ -103,6 +103,28 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What stands after the length word of a value with these components, a bit being set where
+    /// its component is more than a half. None where the type leaves zeroes out, and where a
+    /// component leaves its range.
+    pub fn encode(value_type: ValueType, components: &[f32]) -> Option<Vec<u8>> {
+        let count = u32::try_from(components.len()).ok()?;
+        let mut data = count.to_le_bytes().to_vec();
+        match value_type {
+            ValueType::Vector => data.extend(components.iter().flat_map(|c| c.to_le_bytes())),
+            ValueType::HalfVec => {
+                let halves = components.iter().map(|&c| f16::from_f32(c));
+                data.extend(halves.flat_map(f16::to_le_bytes));
+            }
+            ValueType::Bit => data.extend(components.chunks(8).map(|bits| {
+                let set = (0..8).zip(bits).filter(|(_, bit)| **bit > 0.5);
+                set.fold(0, |byte, (nth, _)| byte | 0x80_u8 >> nth)
+            })),
+            ValueType::SparseVec => return None,
+        }
+        let value = Value::decode(value_type, &data).ok()?;
+        value.fault().is_none().then_some(data)
+    }
+
     /// Dimensions, or bits.
     pub fn dimensions(&self) -> u32 {
         match self {

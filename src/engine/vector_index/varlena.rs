@@ -40,6 +40,12 @@ pub(crate) fn contents(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     (plain.len() == raw).then_some(Cow::Owned(plain))
 }
 
+/// A value that is not compressed, with a long length word.
+pub(crate) fn plain(contents: &[u8]) -> Vec<u8> {
+    let length = (contents.len() as u32 + 4) << 2;
+    [&length.to_le_bytes(), contents].concat()
+}
+
 /// PostgreSQL's own compression (`src/common/pg_lzcompress.c`): a control byte for each eight
 /// items, each a byte or a reference of an offset and a length.
 fn pglz(packed: &[u8], raw: usize) -> Option<Vec<u8>> {

@@ -1,6 +1,8 @@
 //! Verification: whether what was done is better than what was there.
 
 pub mod comparison;
+pub mod forecast;
+mod lists;
 pub mod probe;
 pub mod rollback;
 pub mod validation;

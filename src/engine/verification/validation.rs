@@ -1,6 +1,6 @@
 //! The figures a repair set out to mend must be better, and searching must not be worse.
 
-use super::Verdict;
+use super::{Verdict, lists};
 use crate::detection::damage::Damage;
 use crate::detection::index_health::{MIN_CONNECTIVITY, is_decayed_by_dead_rows};
 use crate::model::{IndexIssue, Issue};
@@ -28,7 +28,10 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     let Issue::Index(issue) = issue;
     let unmended = match (&after.hnsw, &after.ivfflat) {
         (Some(new), _) => graph_unmended(issue, new),
-        (None, Some(_)) => None,
+        (None, Some(new)) => {
+            let old = before.ivfflat.as_ref();
+            old.and_then(|old| lists::unmended(issue, old, new))
+        }
         (None, None) => Some("the replacement could not be read".into()),
     };
     let unmended = unmended.or_else(|| match issue {
@@ -70,10 +73,28 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
 /// Judges an index that was mended in place.
 pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     let Issue::Index(issue) = issue;
-    let (Some(old), Some(new)) = (&before.hnsw, &after.hnsw) else {
-        return Verdict::Undo("the index could not be read".into());
+    let unmended = match (&before.hnsw, &after.hnsw, &before.ivfflat, &after.ivfflat) {
+        (Some(old), Some(new), ..) => graph_unmended_in_place(issue, (before, after), (old, new)),
+        (.., Some(old), Some(new)) => lists::unmended_in_place(issue, old, after, new),
+        _ => Some("the index could not be read".into()),
     };
-    let unmended = match issue {
+    let worse = || {
+        let probe = after.probe.as_ref()?;
+        searched_worse(before.probe.as_ref(), probe)
+    };
+    match unmended.or_else(worse) {
+        Some(reason) => Verdict::Undo(reason),
+        None => Verdict::Keep,
+    }
+}
+
+/// What is still wrong with a graph that was mended in place.
+fn graph_unmended_in_place(
+    issue: &IndexIssue,
+    (before, after): (&Measured, &Measured),
+    (old, new): (&HnswFigures, &HnswFigures),
+) -> Option<String> {
+    match issue {
         IndexIssue::OrphanNodes { .. } | IndexIssue::BornUnreachable { .. } => {
             orphans_remain(old, new)
         }
@@ -93,14 +114,6 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         },
         IndexIssue::CorruptPage { .. } => damage_remains(after.damage.as_ref()),
         other => Some(format!("{} is not mended in place", other.code())),
-    };
-    let worse = || {
-        let probe = after.probe.as_ref()?;
-        searched_worse(before.probe.as_ref(), probe)
-    };
-    match unmended.or_else(worse) {
-        Some(reason) => Verdict::Undo(reason),
-        None => Verdict::Keep,
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, all_hold};
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use update_lock::UpdateLock;
 
 /// Edits made under one lock on the table.
@@ -40,23 +40,22 @@ pub struct Batch {
 
 /// Makes as many of `edits` as fit into a batch, at least one. Outside a transaction. `limit`: how
 /// long a lock is tried for, and anybody may wait behind ours.
-pub fn make(
+pub fn make<E: PageEdit>(
     index: &IndexInfo,
-    m: u16,
-    edits: &[Edit],
+    of: E::Of,
+    edits: &[E],
     limit: Duration,
 ) -> Result<Batch, PortError> {
     let time = BATCH_TIME.min(limit / 2);
     Hold::with(index, limit, |hold| {
         let mut batch = Batch::default();
         // As long as the table is held nothing that is there goes.
-        let holds = all_hold(edits, hold.pages())?;
+        let holds = E::all_hold(edits, hold.pages())?;
         while batch.done < edits.len() && (batch.done == 0 || hold.held() < time) {
             let first = &edits[batch.done];
             let exclusive = first.excludes_inserts();
-            let alike = |edit: &&Edit| {
-                edit.block() == first.block() && edit.excludes_inserts() == exclusive
-            };
+            let alike =
+                |edit: &&E| edit.block() == first.block() && edit.excludes_inserts() == exclusive;
             let rest = edits[batch.done..].iter();
             let end = batch.done + rest.take_while(alike).take(RUN).count();
             let lock = UpdateLock::take(hold.index(), exclusive, limit)?;
@@ -71,8 +70,8 @@ pub fn make(
                     false => batch.lost.push(nth),
                 }
             }
-            let made: Vec<&Edit> = run.iter().map(|&nth| &edits[nth]).collect();
-            let made = page::write(hold, &lock, m, &made);
+            let made: Vec<&E> = run.iter().map(|&nth| &edits[nth]).collect();
+            let made = page::write(hold, &lock, of, &made);
             let lost = run.into_iter().zip(made).filter(|(_, made)| !made);
             batch.lost.extend(lost.map(|(nth, _)| nth));
             batch.done = end;

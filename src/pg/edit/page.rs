@@ -2,14 +2,14 @@
 
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::vector_index::PAGE_SIZE;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::Edit;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 
 use super::hold::Hold;
 use super::update_lock::UpdateLock;
 
 /// Makes edits of one page, each if the page is as it was judged; tells which were made. One
 /// record for all of them.
-pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edits: &[&Edit]) -> Vec<bool> {
+pub fn write<E: PageEdit>(hold: &Hold, _lock: &UpdateLock, of: E::Of, edits: &[&E]) -> Vec<bool> {
     let index = hold.index();
     let block = edits.first().map_or(u32::MAX, |edit| edit.block());
     if block >= index.blocks() || edits.iter().any(|edit| edit.block() != block) {
@@ -26,7 +26,7 @@ pub fn write(hold: &Hold, _lock: &UpdateLock, m: u16, edits: &[&Edit]) -> Vec<bo
         let record = pg_sys::GenericXLogStart(relation);
         let page = pg_sys::GenericXLogRegisterBuffer(record, buffer, 0);
         let page = &mut *page.cast::<[u8; PAGE_SIZE]>();
-        let made: Vec<bool> = edits.iter().map(|edit| edit.apply(m, page)).collect();
+        let made: Vec<bool> = edits.iter().map(|edit| edit.apply(of, page)).collect();
         if made.contains(&true) {
             pg_sys::GenericXLogFinish(record);
         } else {

@@ -3,6 +3,8 @@
 
 // Every fault that the check knows of.
 mod faults;
+// Lists whose centres are moved, or not.
+mod lists;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
 // Others who write, wait, hold locks or end the repair.

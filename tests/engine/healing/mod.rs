@@ -12,6 +12,8 @@ mod damage;
 mod guards;
 // A graph mended in place: when, in which steps, kept or taken back.
 mod in_place;
+// Lists mended in place, or rebuilt, or left alone.
+mod lists;
 // Which figures are issues, when a look is due, what is most pressing.
 mod issues;
 // Two indexes compared by what searches return.

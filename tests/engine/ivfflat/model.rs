@@ -64,12 +64,16 @@ impl Index {
         // Lists on one page, then the entries of each list.
         let mut entries = Vec::new();
         let mut lists = Vec::new();
-        for (center, members) in self.centers.iter().zip(&self.members) {
+        for (number, (center, members)) in (0..).zip(self.centers.iter().zip(&self.members)) {
             let start = 2 + entries.len() as u32;
             let chunks: Vec<_> = members.chunks(self.per_page).collect();
             for nth in 0..chunks.len().max(1) {
                 let chunk = chunks.get(nth).copied().unwrap_or_default();
-                let tuples: Vec<_> = chunk.iter().map(|member| self.entry(member)).collect();
+                let rows = (nth * self.per_page + 1) as u16..;
+                let tuples: Vec<_> = rows
+                    .zip(chunk)
+                    .map(|(offset, member)| self.entry(number, offset, member))
+                    .collect();
                 let next = if nth + 1 < chunks.len() {
                     3 + entries.len() as u32
                 } else {
@@ -85,15 +89,17 @@ impl Index {
         pages
     }
 
-    fn entry(&self, member: &[f32]) -> Vec<u8> {
+    /// Of the row whose block is the number of its list.
+    fn entry(&self, block: u16, offset: u16, member: &[f32]) -> Vec<u8> {
         let data = vector(member);
         let value = if self.short {
             short(&data)
         } else {
             long(&data)
         };
-        // Row (0,1), and that there is a value of variable length.
-        let head = [0, 0, 0, 0, 1, 0, 0, 0x40];
+        // And that there is a value of variable length.
+        let [block, offset] = [block, offset].map(u16::to_le_bytes);
+        let head = [0, 0, block[0], block[1], offset[0], offset[1], 0, 0x40];
         [&head[..], &value].concat()
     }
 }

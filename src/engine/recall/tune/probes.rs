@@ -65,17 +65,18 @@ impl ProbesTally {
         u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
     }
 
+    /// What each query finds with so many probes.
+    pub fn hits(&self, probes: u32) -> Vec<QueryHits> {
+        let hits = |Ranks { of, ranks }: &Ranks| QueryHits {
+            hits: ranks.partition_point(|&rank| rank <= probes) as u32,
+            of: *of,
+        };
+        self.queries.iter().map(hits).collect()
+    }
+
     /// Recall with so many probes.
     pub fn recall(&self, probes: u32) -> RecallEstimate {
-        let results: Vec<QueryHits> = self
-            .queries
-            .iter()
-            .map(|Ranks { of, ranks }| QueryHits {
-                hits: ranks.partition_point(|&rank| rank <= probes) as u32,
-                of: *of,
-            })
-            .collect();
-        RecallEstimate::of(&results, self.k)
+        RecallEstimate::of(&self.hits(probes), self.k)
     }
 
     /// Vectors that a query compares with so many probes, in the mean; the centres, which every

@@ -25,7 +25,7 @@ pub fn directory(
 ) -> Result<Directory, ReadError> {
     let mut found = Directory::default();
     let mut starts = Vec::new();
-    let list_pages = each_list(source, &mut |_, list| {
+    let list_pages = each_list(source, &mut |_, _, list| {
         starts.push(list.start);
         let center = list.center.map(|center| center.into_owned());
         found.centers.push(center.unwrap_or_default());

@@ -33,7 +33,7 @@ pub(super) fn bytes_per_list(dimensions: u16) -> usize {
 
 /// Whether pgvector's k-means for an operator class works on directions (it has a function for
 /// their norm).
-fn is_spherical(shape: &IndexShape) -> bool {
+pub(super) fn is_spherical(shape: &IndexShape) -> bool {
     matches!(shape.metric, Metric::InnerProduct | Metric::Cosine)
 }
 
@@ -51,6 +51,34 @@ impl Members {
         })
     }
 
+    /// Dimensions of the centre.
+    pub(super) fn dimensions(&self) -> usize {
+        self.center.len()
+    }
+
+    /// A list whose centre does not matter, of so many dimensions.
+    pub(super) fn anywhere(dimensions: usize) -> Self {
+        Self {
+            center: vec![0.0; dimensions],
+            count: 0,
+            sum: vec![0.0; dimensions],
+            squares: 0.0,
+        }
+    }
+
+    /// Where the centre belongs: the mean, of unit length where directions are compared; of bits
+    /// the share of ones. None without members, and where their sum is no number or has no
+    /// direction.
+    pub(super) fn mean(&self, shape: &IndexShape) -> Option<Vec<f32>> {
+        let divisor = match is_spherical(shape) {
+            true => self.sum.iter().map(|s| s * s).sum::<f64>().sqrt(),
+            false => self.count as f64,
+        };
+        let mean: Vec<f32> = self.sum.iter().map(|s| (s / divisor) as f32).collect();
+        let known = divisor > 0.0 && self.count > 0;
+        (known && mean.iter().all(|x| x.is_finite())).then_some(mean)
+    }
+
     /// Adds a member.
     pub(super) fn add(&mut self, shape: &IndexShape, value: &[u8]) {
         let value = Value::decode(shape.value_type, value).ok();
@@ -62,11 +90,25 @@ impl Members {
             _ => 1.0,
         };
         self.count += 1;
-        for (sum, x) in self.sum.iter_mut().zip(value.components()) {
+        match value {
+            Value::Vector(bytes) => {
+                let floats = bytes.as_chunks().0.iter();
+                self.add_components(scale, floats.map(|float| f32::from_le_bytes(*float)));
+            }
+            _ => self.add_components(scale, value.components()),
+        }
+    }
+
+    #[inline]
+    fn add_components(&mut self, scale: f64, components: impl Iterator<Item = f32>) {
+        // Sums that do not wait for one another.
+        let mut squares = [0.0; 4];
+        for (nth, (sum, x)) in self.sum.iter_mut().zip(components).enumerate() {
             let x = f64::from(x) * scale;
             *sum += x;
-            self.squares += x * x;
+            squares[nth % 4] += x * x;
         }
+        self.squares += squares.iter().sum::<f64>();
     }
 
     /// What the centre costs.

@@ -92,7 +92,7 @@ pub fn inspect(
     let mut untrained = Untrained::default();
     let mut starts = Vec::new();
     let mut list_bytes = 0;
-    let list_pages = each_list(source, &mut |_, list| {
+    let list_pages = each_list(source, &mut |_, _, list| {
         starts.push(list.start);
         if let Some(center) = &list.center
             && let Ok(center) = Value::decode(shape.value_type, center)
@@ -111,7 +111,7 @@ pub fn inspect(
     loop {
         let mut members: Vec<Option<Members>> = Vec::new();
         let wanted = first..first.saturating_add(group);
-        each_list(source, &mut |number, list| {
+        each_list(source, &mut |number, _, list| {
             if wanted.contains(&number) {
                 let center = list.center.and_then(|center| Members::new(shape, &center));
                 unreadable += u64::from(center.is_none());
@@ -172,7 +172,7 @@ pub fn inspect(
     })
 }
 
-fn read_meta(source: &mut dyn PageSource) -> Result<Meta, InspectError> {
+pub(super) fn read_meta(source: &mut dyn PageSource) -> Result<Meta, InspectError> {
     let mut meta = None;
     source.read(&mut std::iter::once(0), &mut |_, bytes| {
         meta = Some(Meta::decode(&RawPage::new(bytes)));

@@ -14,8 +14,10 @@ const MAGIC: u32 = 0x014F_F1A7;
 const VERSION: u32 = 1;
 /// What the special area of every page of an IVFFlat index ends with.
 pub(crate) const PAGE_ID: u16 = 0xFF84;
+/// Where a list tuple has the page at which inserts begin.
+pub(super) const INSERT_PAGE: usize = 4;
 /// Where a list tuple's centre begins.
-const CENTER: usize = 8;
+pub(super) const CENTER: usize = 8;
 /// Where an entry's value begins.
 const VALUE: usize = 8;
 /// Flag of an entry that has nulls, and the bits of its size, in `t_info`.
@@ -69,6 +71,8 @@ pub struct List<'a> {
     pub insert: u32,
     /// What follows the length word of its centre, if it can be read.
     pub center: Option<Cow<'a, [u8]>>,
+    /// The centre with its length word, and what fills the tuple up.
+    pub(super) stored: &'a [u8],
     /// Bytes of the tuple.
     pub size: usize,
 }
@@ -80,8 +84,9 @@ pub fn lists<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, List<'a>)> + 
         .map(|(offset, tuple)| {
             let list = List {
                 start: u32_at(tuple, 0),
-                insert: u32_at(tuple, 4),
+                insert: u32_at(tuple, INSERT_PAGE),
                 center: varlena::contents(&tuple[CENTER..]),
+                stored: &tuple[CENTER..],
                 size: tuple.len(),
             };
             (offset, list)

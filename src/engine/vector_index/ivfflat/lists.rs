@@ -5,16 +5,16 @@
 
 use super::layout::{self, List};
 use crate::vector_index::bitmap::Bitmap;
-use crate::vector_index::page::RawPage;
+use crate::vector_index::page::{RawPage, Tid};
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 /// No list.
 const NOBODY: u32 = u32::MAX;
 
-/// Shows every list in order. Returns the pages they stand on.
+/// Shows every list in order, with its number and where it stands. Returns the pages they stand on.
 pub(super) fn each_list(
     source: &mut dyn PageSource,
-    visit: &mut dyn FnMut(u32, List<'_>),
+    visit: &mut dyn FnMut(u32, Tid, List<'_>),
 ) -> Result<Bitmap, ReadError> {
     let blocks = source.block_count()?;
     let mut pages = Bitmap::new(blocks as usize);
@@ -25,8 +25,8 @@ pub(super) fn each_list(
         next = None;
         source.read(&mut std::iter::once(block), &mut |_, bytes| {
             let page = RawPage::new(bytes);
-            for (_, list) in layout::lists(&page) {
-                visit(number, list);
+            for (offset, list) in layout::lists(&page) {
+                visit(number, Tid { block, offset }, list);
                 number += 1;
             }
             next = page.next_block();
@@ -43,7 +43,7 @@ pub fn chains_end(source: &mut dyn PageSource) -> Result<(), ReadError> {
     let (mut sound, mut wanted) = (Bitmap::new(blocks), Bitmap::new(blocks));
     let (mut astray, mut last) = (None, 1);
     wanted.insert(1);
-    each_list(source, &mut |_, list| {
+    each_list(source, &mut |_, _, list| {
         wanted.insert(list.start as usize);
         last = last.max(list.start);
     })?;

@@ -9,10 +9,12 @@
 //! | `health` | the figures |
 //! | [`check`](mod@check) | whether everything is as pgvector leaves it |
 //! | `rows` | the rows and values it has |
+//! | [`heal`] | what mends it in place |
 
 mod check;
 mod directory;
 mod drift;
+pub mod heal;
 mod health;
 pub mod layout;
 mod lists;

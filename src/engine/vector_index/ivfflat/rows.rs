@@ -15,7 +15,7 @@ pub fn entries(
     sink: &mut EntrySink<'_>,
 ) -> Result<(), InspectError> {
     let mut starts = Vec::new();
-    let lists = each_list(source, &mut |_, list| starts.push(list.start))?;
+    let lists = each_list(source, &mut |_, _, list| starts.push(list.start))?;
     each_page_of_entries(source, &starts, &lists, &mut |_, block, bytes| {
         for (offset, entry) in layout::entries(&RawPage::new(bytes)) {
             let data = entry.value();

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use ruvector_dag_healing_engine::vector_index::hnsw::duplicate_sink;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Rung, Survey};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;

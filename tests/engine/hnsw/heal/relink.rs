@@ -1,9 +1,8 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use ruvector_dag_healing_engine::vector_index::hnsw::heal::{
-    Change, Edit, Graveyard, Survey, all_hold,
-};
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Graveyard, Survey};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 
 use super::super::model::{Built, Bytes, El, Index, Link};
@@ -198,7 +197,7 @@ proptest! {
             }
         }
         let pages = index.build().pages;
-        let together = all_hold(&edits, &mut Source::quiet(pages.clone())).expect("pages");
+        let together = Edit::all_hold(&edits, &mut Source::quiet(pages.clone())).expect("pages");
         for (edit, holds) in edits.iter().zip(together) {
             let alone = edit.holds(&mut Source::quiet(pages.clone())).expect("pages");
             prop_assert_eq!(holds, Some(alone));

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::RowsEdit;
 use super::tuples::Header;
+use super::wants::{all_hold, is_there};
+use crate::vector_index::edit::PageEdit;
 use crate::vector_index::hnsw::layout::{Item, LINKS, Meta, Page};
 use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{Pointed, TID, Tid, tid, tid_bytes, u16_at};
@@ -124,9 +126,11 @@ pub enum Edit {
     },
 }
 
-impl Edit {
-    /// The block that is changed.
-    pub fn block(&self) -> u32 {
+impl PageEdit for Edit {
+    /// Links of an element on each layer above the ground.
+    type Of = u16;
+
+    fn block(&self) -> u32 {
         match self {
             Self::Links { tuple, .. } => tuple.block,
             Self::Header(header) => header.tuple.block,
@@ -135,9 +139,9 @@ impl Edit {
         }
     }
 
-    /// Whether no insert may be under way: one that has chosen a slot to write to would leave a
-    /// hole where links move up, and one that ends meanwhile may set the entry point itself.
-    pub fn excludes_inserts(&self) -> bool {
+    /// An insert that has chosen a slot to write to would leave a hole where links move up, and one
+    /// that ends meanwhile may set the entry point itself.
+    fn excludes_inserts(&self) -> bool {
         match self {
             Self::Links { change, .. } => match change {
                 Change::Prune { .. } | Change::Unlink { .. } => true,
@@ -150,39 +154,8 @@ impl Edit {
         }
     }
 
-    /// What else must still be so, element by element; none where that can only be told right before
-    /// the change is made, by [`Self::holds`].
-    fn wants(&self) -> Option<Vec<Want>> {
-        let Self::Links {
-            of, layer, change, ..
-        } = self
-        else {
-            return None;
-        };
-        let there = |judged: &Judged| Want::There(*judged, *layer);
-        let other = |to: &Judged| match to.at == of.at {
-            true => Want::Never(of.at),
-            false => there(to),
-        };
-        let mut wants = vec![there(of)];
-        match change {
-            Change::Replace { to, .. } => wants.push(other(to)),
-            Change::Append { to, .. } | Change::Rewrite { to, .. } => {
-                wants.extend(to.iter().map(other));
-            }
-            Change::Relink { out, new, .. } => {
-                wants.extend(out.iter().map(|&(at, rows)| Want::Rows(at, rows)));
-                wants.extend(new.iter().map(other));
-            }
-            Change::Unlink { .. } => {}
-            Change::Prune { .. } => return None,
-        }
-        Some(wants)
-    }
-
-    /// Whether everything else that it was judged by is still so: the elements concerned are
-    /// there, and what is taken out of a layer does not belong there.
-    pub fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
+    /// The elements concerned are there, and what is taken out of a layer does not belong there.
+    fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
         let judged = match self {
             Self::Links { of, layer, .. } => is_there(source, of, *layer)?,
             Self::Header(header) => header.holds(source)?,
@@ -209,9 +182,14 @@ impl Edit {
         }
     }
 
-    /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
-    /// else the page stays as it is.
-    pub fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> bool {
+    fn all_hold(
+        edits: &[Self],
+        source: &mut dyn PageSource,
+    ) -> Result<Vec<Option<bool>>, ReadError> {
+        all_hold(edits, source)
+    }
+
+    fn apply(&self, m: u16, page: &mut [u8; PAGE_SIZE]) -> bool {
         let looked = Page::new(page);
         if !looked.has_hnsw_id() || !looked.raw().has_sane_header() {
             return false;
@@ -248,9 +226,8 @@ impl Edit {
         }
     }
 
-    /// The edit that takes this one back once it was made; none where what it took away was
-    /// broken.
-    pub fn undo(&self) -> Option<Self> {
+    /// None where what it took away was broken.
+    fn undo(&self) -> Option<Self> {
         let Self::Links {
             of,
             tuple,
@@ -393,89 +370,6 @@ impl<'a> Slots<'a> {
         }
         true
     }
-}
-
-/// Something that must be so for an edit to be made.
-enum Want {
-    /// A live element is there as it was judged and reaches up to a layer.
-    There(Judged, u8),
-    /// A live element has so many rows.
-    Rows(Tid, u8),
-    /// Nothing.
-    Never(Tid),
-}
-
-impl Want {
-    fn at(&self) -> Tid {
-        match self {
-            Self::There(judged, _) => judged.at,
-            Self::Rows(at, _) | Self::Never(at) => *at,
-        }
-    }
-
-    fn is_so(&self, page: &Page<'_>) -> bool {
-        let Some(Item::Element(element)) = page.item(self.at().offset) else {
-            return false;
-        };
-        let is = match self {
-            Self::There(judged, layer) => {
-                element.version() == judged.version
-                    && element.level() == judged.level
-                    && element.level() >= *layer
-            }
-            Self::Rows(_, rows) => element.heap_tids().len() == usize::from(*rows),
-            Self::Never(_) => false,
-        };
-        is && !element.deleted()
-    }
-}
-
-/// Whether what edits were judged by is still so; none of those that this can only be told of
-/// right before they are made. Each page is read once.
-pub fn all_hold(
-    edits: &[Edit],
-    source: &mut dyn PageSource,
-) -> Result<Vec<Option<bool>>, ReadError> {
-    let mut holds = Vec::with_capacity(edits.len());
-    let mut wants = Vec::new();
-    for (nth, edit) in edits.iter().enumerate() {
-        let wanted = edit.wants();
-        holds.push(wanted.as_ref().map(|_| true));
-        wants.extend(wanted.into_iter().flatten().map(|want| (want, nth)));
-    }
-    wants.sort_unstable_by_key(|(want, _)| want.at());
-    let mut at = 0;
-    let mut blocks: Vec<u32> = wants.iter().map(|(want, _)| want.at().block).collect();
-    blocks.dedup();
-    let mut judge = |block: u32, page: Option<&Page<'_>>| {
-        while let Some((want, nth)) = wants.get(at).filter(|(want, _)| want.at().block <= block) {
-            let is_so = want.at().block == block && page.is_some_and(|page| want.is_so(page));
-            if !is_so {
-                holds[*nth] = Some(false);
-            }
-            at += 1;
-        }
-    };
-    source.read(&mut blocks.into_iter(), &mut |block, bytes| {
-        judge(block, Some(&Page::new(bytes)));
-    })?;
-    // What is past the end of the file was not handed on.
-    judge(u32::MAX, None);
-    Ok(holds)
-}
-
-/// Whether a live element is there as it was judged and reaches up to a layer.
-pub(super) fn is_there(
-    source: &mut dyn PageSource,
-    judged: &Judged,
-    layer: u8,
-) -> Result<bool, ReadError> {
-    let mut found = false;
-    let want = Want::There(*judged, layer);
-    read_page(source, judged.at.block, &mut |page| {
-        found = want.is_so(page)
-    })?;
-    Ok(found)
 }
 
 /// Whether everything that does not stay is no legal link of `of` on a layer, or stands there

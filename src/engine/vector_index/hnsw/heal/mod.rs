@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`edit`] | one change to one page, and what it was judged by |
+//! | [`edit`], `wants` | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
 //! | `tuples`, `entry`, `prune`, `rows`, `link`, `detour` | the rungs |
 //! | `relink`, `doomed`, `codes` | links past what the next vacuum deletes |
@@ -28,9 +28,10 @@ mod sources;
 mod survey;
 mod tuples;
 mod values;
+mod wants;
 
 pub use doomed::{BYTES_PER_ROW, Graveyard};
-pub use edit::{Change, Edit, Judged, all_hold};
+pub use edit::{Change, Edit, Judged};
 pub use relink::{Relinking, cost_ms as relink_ms};
 pub use rows::{RowsPlan, plan as plan_rows};
 pub use survey::Survey;

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::edit::{Edit, Judged, is_there};
+use super::edit::{Edit, Judged};
 use super::survey::Survey;
+use super::wants::is_there;
 use crate::vector_index::hnsw::layout::{Item, LINKS, Page};
 use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{Pointed, TID, Tid, max_align, u16_at};

@@ -1,0 +1,30 @@
+//! A change to one page of an index, whatever kind the index is of.
+//!
+//! Owns what whoever holds the locks has to know of a change to make it.
+
+use super::{PAGE_SIZE, PageSource, ReadError};
+
+/// A change to one page, with everything it was judged by.
+pub trait PageEdit: Sized {
+    /// What has to be known of the whole index to make it.
+    type Of: Copy;
+
+    /// The block that is changed.
+    fn block(&self) -> u32;
+    /// Whether no insert may be under way.
+    fn excludes_inserts(&self) -> bool;
+    /// Whether what it was judged by, outside the page that is changed, is still so.
+    fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError>;
+    /// The same of many edits; none of those of which it can only be told right before they are made.
+    fn all_hold(
+        edits: &[Self],
+        _source: &mut dyn PageSource,
+    ) -> Result<Vec<Option<bool>>, ReadError> {
+        Ok(vec![None; edits.len()])
+    }
+    /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
+    /// else the page stays as it is.
+    fn apply(&self, of: Self::Of, page: &mut [u8; PAGE_SIZE]) -> bool;
+    /// What takes it back once it was made, if anything does.
+    fn undo(&self) -> Option<Self>;
+}

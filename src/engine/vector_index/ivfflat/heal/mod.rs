@@ -1,0 +1,56 @@
+//! Mending lists in place: what to change on which pages.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`edit`] | one change to one list, and what it was judged by |
+//! | [`survey`] | the lists as they are, read once |
+//! | `centers` | which centre is nearest |
+//! | `training` | where centres of a rebuild would be |
+//! | `hex` | bytes in the journal |
+//!
+//! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose page
+//! is no longer as it was judged is lost.
+//!
+//! What moving the centres does to searches: every row was put into the list whose centre was
+//! nearest then, and a search for it went to the same. With moved centres searches go where the
+//! rows of a list are, but some rows are then in another list than the nearest. Queries that are
+//! no rows gain by it, as the lists after the first come in a better order; queries that are rows
+//! may lose. Which is more is forecast from where the neighbours of real queries are, before
+//! anything is written (`verification::forecast`).
+
+mod centers;
+pub mod edit;
+mod hex;
+pub mod survey;
+mod training;
+
+pub use edit::ListEdit;
+pub use survey::ListSurvey;
+
+use super::drift::bytes_per_list;
+use super::health::IvfflatFigures;
+
+/// Bytes of memory that a survey takes for the lists alone.
+pub fn bytes_for(figures: &IvfflatFigures) -> u64 {
+    figures.lists * bytes_per_list(figures.dimensions) as u64
+}
+
+/// Time to add the component of an entry to a sum and to compare one with a centre's, in
+/// nanoseconds, and to write a centre, in milliseconds, as measured on 100,000 × 128 (see
+/// `benches/lists.rs`).
+const ADD_NS: f64 = 1.0;
+const COMPARE_NS: f64 = 0.1;
+const WRITE_MS: f64 = 0.1;
+
+/// What a survey takes once the pages are in memory, in milliseconds, with what tells where the
+/// centres of a rebuild would be.
+pub fn survey_ms(figures: &IvfflatFigures) -> f64 {
+    let dimensions = f64::from(figures.dimensions);
+    let compared = (figures.lists as f64).powi(2) * dimensions * survey::COMPARED_PER_LIST as f64;
+    figures.vectors as f64 * dimensions * ADD_NS * 1e-6 + compared * COMPARE_NS * 1e-6
+}
+
+/// What moving the centres takes, in milliseconds.
+pub fn recentering_ms(figures: &IvfflatFigures) -> f64 {
+    figures.lists as f64 * WRITE_MS
+}
