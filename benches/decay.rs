@@ -5,41 +5,29 @@
 
 #[path = "../tests/cluster/harness/mod.rs"]
 mod harness;
+#[path = "side_by_side.rs"]
+mod side_by_side;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use harness::{Dice, Options, Server, literal};
+use harness::Server;
 use postgres::Client;
 use serde_json::Value;
-
-/// Dimensions that the rows really vary in: embeddings have far more than they use.
-const LATENT: usize = 24;
+use side_by_side::{Rows, log, number, value};
 
 fn main() {
-    let rows = from_environment("ROWS", 50_000);
-    let dimensions = from_environment("DIMENSIONS", 128);
-    let server = Server::start(
-        Options::new()
-            .setting("shared_buffers", "2GB")
-            .setting("max_wal_size", "16GB")
-            .setting("checkpoint_timeout", "1h")
-            .setting("maintenance_work_mem", "1GB")
-            .setting("autovacuum", "off")
-            .setting("ruvector.dag_healing_enabled", "off")
-            .setting("ruvector.dag_healing_io_limit", 0)
-            .setting("ruvector.dag_healing_repair_timeout", "1h")
-            .setting("ruvector.dag_healing_interval_ms", 86_400_000),
-    );
+    let rows = number("ROWS", 50_000);
+    let dimensions = number("DIMENSIONS", 128);
+    let server = side_by_side::server();
     server.create_database("churned", &["vector", "ruvector_dag_healing"]);
     let mut client = server.client("churned");
-    let mut rng = Rows::new(dimensions);
+    let mut rows_of = Rows::new(dimensions);
     client
         .batch_execute(&format!(
             "CREATE TABLE docs (id int, v vector({dimensions}))"
         ))
         .expect("a table");
-    rng.copy(&mut client, 0..rows);
+    rows_of.copy(&mut client, "docs", 0..rows);
     client
         .batch_execute("CREATE INDEX docs_hnsw ON docs USING hnsw (v vector_l2_ops)")
         .expect("an index");
@@ -49,7 +37,7 @@ fn main() {
         .batch_execute("DELETE FROM docs WHERE id % 2 = 0")
         .expect("rows go");
     let started = Instant::now();
-    rng.copy(&mut client, rows..rows + rows / 2);
+    rows_of.copy(&mut client, "docs", rows..rows + rows / 2);
     println!(
         "half deleted, as many inserted in {:.1} s: recall {:.4}",
         started.elapsed().as_secs_f64(),
@@ -139,55 +127,9 @@ fn say(server: &Server, database: &str, what: &str, took: Duration, written: i64
     );
 }
 
-/// Rows that vary in few dimensions, as those of embeddings do.
-struct Rows {
-    dice: Dice,
-    spread: Vec<Vec<f64>>,
-}
-
-impl Rows {
-    fn new(dimensions: usize) -> Self {
-        let mut dice = Dice::new(1);
-        let spread = (0..dimensions).map(|_| dice.point(LATENT)).collect();
-        Self { dice, spread }
-    }
-
-    fn copy(&mut self, client: &mut Client, ids: std::ops::Range<usize>) {
-        let mut writer = client.copy_in("COPY docs FROM STDIN").expect("COPY starts");
-        for id in ids {
-            let point = self.dice.point(LATENT);
-            let along = |axis: &Vec<f64>| axis.iter().zip(&point).map(|(a, x)| a * x).sum::<f64>();
-            let dice = &mut self.dice;
-            let vector: Vec<f32> = self
-                .spread
-                .iter()
-                .map(|axis| (along(axis) + 0.3 * dice.normal()) as f32)
-                .collect();
-            writeln!(writer, "{id}\t{}", literal(&vector)).expect("COPY takes a row");
-        }
-        writer.finish().expect("COPY ends");
-    }
-}
-
 fn recall(client: &mut Client) -> f64 {
     value(
         client,
         "SELECT recall FROM ruvector_dag_recall('docs_hnsw', 10, 4000)",
     )
-}
-
-/// Bytes of log written so far.
-fn log(client: &mut Client) -> i64 {
-    value(
-        client,
-        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint",
-    )
-}
-
-fn value<T: postgres::types::FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).expect("an answer").get(0)
-}
-
-fn from_environment(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }

@@ -16,7 +16,8 @@ use fire::{Ends, Field, Log};
 use harness::{Options, Server, vacuum};
 
 const DATABASE: &str = "bench";
-/// Between one damage and the next.
+const ROWS: usize = 30_000;
+/// Between one damage and the next, and between two vacuums.
 const EVERY: Duration = Duration::from_secs(15);
 
 fn main() {
@@ -32,7 +33,7 @@ fn main() {
             .setting("ruvector.dag_healing_interval_ms", 1_000),
     );
     server.create_database(DATABASE, &["vector", "ruvector_dag_healing"]);
-    fire::fill(&mut server.client(DATABASE), fire::ROWS);
+    fire::fill(&mut server.client(DATABASE), ROWS);
     let phase = Duration::from_secs(seconds) / 4;
     let mut all = Vec::new();
     println!("clients | statements | p50, p99 without repairs | with | p99 ratio | repairs");
@@ -80,7 +81,7 @@ fn run(server: &Server, first: i64, clients: i64, time: Duration, damaged: bool)
         let clients: Vec<_> = (first..first + clients)
             .map(|number| scope.spawn(move || fire::client(server, DATABASE, number, field)))
             .collect();
-        let vacuums = scope.spawn(|| fire::vacuum(server, DATABASE, field));
+        let vacuums = scope.spawn(|| fire::vacuum(server, DATABASE, field, EVERY));
         while Instant::now() < end {
             if damaged {
                 field.damage(server, DATABASE, "fire_hnsw", |file| {

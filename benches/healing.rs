@@ -8,43 +8,37 @@
 mod harness;
 #[path = "../tests/cluster/check/pages.rs"]
 mod pages;
+#[path = "side_by_side.rs"]
+mod side_by_side;
 
-use std::io::Write;
 use std::process::Command;
 use std::time::Instant;
 
-use harness::{Dice, Mode, Options, Server, literal};
-use postgres::Client;
+use harness::{Mode, Server};
 use serde_json::Value;
+use side_by_side::{Rows, log, number, numbers, value};
 
 const DATABASE: &str = "bench";
-/// Dimensions that the rows really vary in: embeddings have far more than they use.
-const LATENT: usize = 24;
 
 fn main() {
-    let rows = from_environment("ROWS", "100000")[0];
-    let dimensions = from_environment("DIMENSIONS", "128")[0];
-    let server = Server::start(
-        Options::new()
-            .setting("shared_buffers", "2GB")
-            .setting("max_wal_size", "16GB")
-            .setting("checkpoint_timeout", "1h")
-            .setting("maintenance_work_mem", "1GB")
-            .setting("autovacuum", "off")
-            .setting("ruvector.dag_healing_enabled", "off")
-            .setting("ruvector.dag_healing_io_limit", 0)
-            .setting("ruvector.dag_healing_repair_timeout", "1h")
-            .setting("ruvector.dag_healing_interval_ms", 86_400_000),
-    );
+    let rows = number("ROWS", 100_000);
+    let dimensions = number("DIMENSIONS", 128);
+    let server = side_by_side::server();
     server.create_database(DATABASE, &["vector", "ruvector_dag_healing"]);
-    fill(&mut server.client(DATABASE), rows, dimensions);
+    let mut client = server.client(DATABASE);
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE docs (id int, v vector({dimensions}))"
+        ))
+        .expect("a table");
+    Rows::new(dimensions).copy(&mut client, "docs", 0..rows);
     println!(
         "\n{rows} x {dimensions}, m = 16, ef_construction = 64, in shared buffers, right after a checkpoint"
     );
     println!(
         "orphans | read graph, plan, write (ms) | of a rebuild's time | whole repair | log, of a rebuild's | find themselves | recall@10: before, mended, rebuilt"
     );
-    for every in from_environment("EVERY", "850,93,19") {
+    for every in numbers("EVERY", "850,93,19") {
         trial(&server, every);
     }
 }
@@ -144,49 +138,9 @@ fn plant(server: &Server, every: usize) {
     server.start_again();
 }
 
-/// Rows that vary in few dimensions, as those of embeddings do.
-fn fill(client: &mut Client, rows: usize, dimensions: usize) {
-    let mut dice = Dice::new(1);
-    let spread: Vec<Vec<f64>> = (0..dimensions).map(|_| dice.point(LATENT)).collect();
-    client
-        .batch_execute(&format!(
-            "CREATE TABLE docs (id int, v vector({dimensions}))"
-        ))
-        .expect("a table");
-    let mut writer = client.copy_in("COPY docs FROM STDIN").expect("COPY starts");
-    for row in 0..rows {
-        let point = dice.point(LATENT);
-        let along = |axis: &Vec<f64>| axis.iter().zip(&point).map(|(a, x)| a * x).sum::<f64>();
-        let vector: Vec<f32> = spread
-            .iter()
-            .map(|axis| (along(axis) + 0.3 * dice.normal()) as f32)
-            .collect();
-        writeln!(writer, "{row}\t{}", literal(&vector)).expect("COPY takes a row");
-    }
-    writer.finish().expect("COPY ends");
-}
-
 fn recall(server: &Server) -> f64 {
     value(
         &mut server.client(DATABASE),
         "SELECT recall FROM ruvector_dag_recall('docs_hnsw', 10, 5000)",
     )
-}
-
-/// Bytes of log written so far.
-fn log(client: &mut Client) -> i64 {
-    value(
-        client,
-        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint",
-    )
-}
-
-fn value<T: postgres::types::FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).expect("an answer").get(0)
-}
-
-fn from_environment(name: &str, default: &str) -> Vec<usize> {
-    let text = std::env::var(name).unwrap_or_else(|_| default.into());
-    let numbers = text.split(',').map(|n| n.trim().parse().expect("a number"));
-    numbers.collect()
 }

@@ -6,13 +6,16 @@
 
 #[path = "../tests/cluster/harness/mod.rs"]
 mod harness;
+#[path = "side_by_side.rs"]
+mod side_by_side;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use harness::{Dice, Options, Server, literal, vacuum};
+use harness::{Dice, Server, literal, vacuum};
 use postgres::Client;
 use serde_json::Value;
+use side_by_side::{log, number, value};
 
 const DATABASE: &str = "bench";
 /// Dimensions that the rows really vary in: embeddings have far more than they use.
@@ -23,24 +26,13 @@ const K: usize = 10;
 
 fn main() {
     let size = Size {
-        rows: from_environment("ROWS", 100_000),
-        dimensions: from_environment("DIMENSIONS", 128),
-        lists: from_environment("LISTS", 100),
-        probes: from_environment("PROBES", 1),
+        rows: number("ROWS", 100_000),
+        dimensions: number("DIMENSIONS", 128),
+        lists: number("LISTS", 100),
+        probes: number("PROBES", 1),
     };
     let only = std::env::var("ONLY").unwrap_or_default();
-    let server = Server::start(
-        Options::new()
-            .setting("shared_buffers", "2GB")
-            .setting("max_wal_size", "16GB")
-            .setting("checkpoint_timeout", "1h")
-            .setting("maintenance_work_mem", "1GB")
-            .setting("autovacuum", "off")
-            .setting("ruvector.dag_healing_enabled", "off")
-            .setting("ruvector.dag_healing_io_limit", 0)
-            .setting("ruvector.dag_healing_repair_timeout", "1h")
-            .setting("ruvector.dag_healing_interval_ms", 86_400_000),
-    );
+    let server = side_by_side::server();
     server.create_database(DATABASE, &["vector", "ruvector_dag_healing"]);
     server.execute(
         DATABASE,
@@ -385,21 +377,4 @@ fn health(client: &mut Client) -> (f32, f32) {
         )
         .expect("health");
     (row.get(0), row.get(1))
-}
-
-/// Bytes of log written so far.
-fn log(client: &mut Client) -> i64 {
-    value(
-        client,
-        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint",
-    )
-}
-
-fn value<T: postgres::types::FromSqlOwned>(client: &mut Client, query: &str) -> T {
-    client.query_one(query, &[]).expect("an answer").get(0)
-}
-
-fn from_environment(name: &str, default: usize) -> usize {
-    let text = std::env::var(name).unwrap_or_else(|_| default.to_string());
-    text.trim().parse().expect("a number")
 }

@@ -159,6 +159,13 @@ impl Mending {
             let mut relinking = relinking.ok_or_else(no_room)?;
             tally.survey_ms += ms(started);
             tally.doomed = relinking.doomed();
+            let (dead, all) = relinking.rows();
+            if 2 * dead < index.dead_rows.min(all.saturating_sub(index.live_rows)) {
+                return Err(PortError::Busy(format!(
+                    "{}, whose dead rows some transaction may still see,",
+                    index.table_name
+                )));
+            }
             tally.rounds += 1;
             let mut lost = 0;
             loop {

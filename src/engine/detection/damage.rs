@@ -46,6 +46,9 @@ const MENDED_IN_PLACE: [&str; 14] = [
     "no_links",
 ];
 
+/// What of lists is mended in place.
+const OF_LISTS_MENDED_IN_PLACE: [&str; 1] = ["insert_page"];
+
 /// What a structural check found, in numbers and examples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Damage {
@@ -114,7 +117,11 @@ impl Damage {
     fn is_mended_in_place(&self, access_method: &str) -> bool {
         let kinds: [&[&str]; 4] = [&MENDED_IN_PLACE, &SEEN_FROM_TABLE, &DANGLING, &NO_ENTRY];
         let known = |check: &String| kinds.iter().any(|kind| kind.contains(&check.as_str()));
-        access_method == "hnsw" && self.checks.keys().all(known)
+        let of_lists = |check: &String| OF_LISTS_MENDED_IN_PLACE.contains(&check.as_str());
+        match access_method {
+            "hnsw" => self.checks.keys().all(known),
+            _ => self.checks.keys().all(of_lists),
+        }
     }
 
     /// Whether searches may raise errors, or never end.

@@ -33,6 +33,7 @@ fn steps(issue: &IndexIssue) -> Option<Vec<StepKind>> {
         IndexIssue::StaleTraining { .. } | IndexIssue::BuiltEmpty { .. } => {
             Some(vec![InsertPages, Baseline, Forecast, Recenter, Verify])
         }
+        IndexIssue::CorruptPage { in_place: true, .. } => Some(vec![InsertPages, Verify]),
         // No row moves in place, but whether a rebuild helps can be told.
         IndexIssue::UnbalancedClusters { .. } => Some(vec![Baseline, Forecast, Verify]),
         _ => None,

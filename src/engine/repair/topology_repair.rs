@@ -3,10 +3,10 @@
 //! value that searches end at. By a rebuild where that is not possible, or
 //! is dearer.
 
-use super::in_place;
 use super::index_rebalance::rebuild;
 use super::plan::{Measured, PlanFacts, RepairPlan};
 use super::strategy::RepairStrategy;
+use super::{in_place, lists};
 use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::verification::{Verdict, validation};
 
@@ -33,6 +33,9 @@ impl RepairStrategy for TopologyRepairStrategy {
     }
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
+        if let Some(plan) = lists::plan(self.name(), issue, index, facts) {
+            return plan;
+        }
         let rebuild = rebuild(self.name(), issue, index, facts);
         in_place::plan(self.name(), issue, index, facts, &rebuild.estimate).unwrap_or(rebuild)
     }

@@ -1,5 +1,6 @@
 //! Lists that were mended in place, or rebuilt, must be mended.
 
+use super::validation::damage_remains;
 use crate::detection::birth::MAX_UNTRAINED_QUALITY;
 use crate::detection::index_health::{MIN_CENTROID_QUALITY, is_unbalanced};
 use crate::model::IndexIssue;
@@ -13,6 +14,9 @@ pub(super) fn unmended_in_place(
     after: &Measured,
     new: &IvfflatFigures,
 ) -> Option<String> {
+    if let IndexIssue::CorruptPage { .. } = issue {
+        return damage_remains(after.damage.as_ref());
+    }
     let Some(forecast) = &after.forecast else {
         return Some("what moving the centres would do to recall cannot be told".into());
     };

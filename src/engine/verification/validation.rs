@@ -118,7 +118,7 @@ fn graph_unmended_in_place(
 }
 
 /// What a structural check still finds.
-fn damage_remains(damage: Option<&Damage>) -> Option<String> {
+pub(super) fn damage_remains(damage: Option<&Damage>) -> Option<String> {
     match damage {
         None => Some("the index could not be checked".into()),
         Some(damage) if damage.count() > 0 => {

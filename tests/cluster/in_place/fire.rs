@@ -169,6 +169,9 @@ pub struct Log {
     pub missed: u32,
 }
 
+/// Time a client takes to think between statements: without it a few of them outrun any vacuum.
+const THINKS: Duration = Duration::from_millis(4);
+
 /// Uses the table until the field is over.
 pub fn client(server: &Server, database: &str, number: i64, field: &Field) -> Log {
     let mut vectors = Vectors::new(number as u64 * 7_919 + 1);
@@ -177,7 +180,7 @@ pub fn client(server: &Server, database: &str, number: i64, field: &Field) -> Lo
     let mut next = 1_000_000 * (number + 1);
     let mut connection = Connection::new(server, database, field);
     while !field.is_over() {
-        let _passed = field.pass();
+        let passed = field.pass();
         let client = connection.get();
         let started = Instant::now();
         match dice.below(20) {
@@ -219,6 +222,8 @@ pub fn client(server: &Server, database: &str, number: i64, field: &Field) -> Lo
             }
         }
         log.took.push(started.elapsed());
+        drop(passed);
+        std::thread::sleep(THINKS);
     }
     log
 }
@@ -253,8 +258,9 @@ fn nearest(client: &mut Client, vector: &str) -> Vec<i64> {
         .collect()
 }
 
-/// Vacuums the table again and again until the field is over.
-pub fn vacuum(server: &Server, database: &str, field: &Field) {
+/// Vacuums the table again and again until the field is over, with pauses: while one runs nothing is
+/// repaired.
+pub fn vacuum(server: &Server, database: &str, field: &Field, pause: Duration) {
     let mut connection = Connection::new(server, database, field);
     while !field.is_over() {
         {
@@ -262,8 +268,10 @@ pub fn vacuum(server: &Server, database: &str, field: &Field) {
             let client = connection.get();
             client.batch_execute("VACUUM fire").expect("a vacuum");
         }
-        // While one runs nothing is repaired.
-        std::thread::sleep(Duration::from_secs(8));
+        let began = Instant::now();
+        while !field.is_over() && began.elapsed() < pause {
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 

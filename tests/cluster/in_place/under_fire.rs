@@ -25,7 +25,7 @@ fn nothing_is_lost_or_found_twice_while_others_write_and_vacuum() {
         let clients: Vec<_> = (0..2)
             .map(|number| scope.spawn(move || fire::client(server, DATABASE, number, field)))
             .collect();
-        let vacuums = scope.spawn(|| fire::vacuum(server, DATABASE, field));
+        let vacuums = scope.spawn(|| fire::vacuum(server, DATABASE, field, Duration::from_secs(5)));
         for round in 0..ROUNDS {
             std::thread::sleep(Duration::from_secs(2));
             field.damage(server, DATABASE, "fire_hnsw", |file| {

@@ -157,7 +157,9 @@ fn only_damage_of_graphs_that_can_be_proven_right_is_mended_in_place() {
     assert!(!how("hnsw", &["value", "neighbor_tuple_shared"]));
     assert!(!how("hnsw", &["page_chain"]));
     assert!(!how("hnsw", &["more"]));
-    assert!(!how("ivfflat", &["insert_page"]));
+    assert!(how("ivfflat", &["insert_page"]));
+    assert!(!how("ivfflat", &["insert_page", "page_chain"]));
+    assert!(!how("ivfflat", &["value_differs"]));
 }
 
 #[test]

@@ -127,6 +127,13 @@ impl Relinking<'_> {
         self.doomed.elements.iter().count() as u64
     }
 
+    /// How many rows they have, and how many all elements.
+    pub fn rows(&self) -> (u64, u64) {
+        let rows = |slot: usize| u64::from(self.doomed.rows[slot]);
+        let all = self.doomed.rows.iter().map(|&rows| u64::from(rows));
+        (self.doomed.elements.iter().map(rows).sum(), all.sum())
+    }
+
     /// Slots of the graph dealt with, and how many there are.
     pub fn progress(&self) -> (u64, u64) {
         (self.next as u64, self.met.turns.len() as u64)
