@@ -40,7 +40,7 @@ fn main() {
     for (nth, clients) in [1, 4].into_iter().enumerate() {
         let first = 100 * nth as i64;
         let quiet = run(&server, first, clients, phase, false);
-        server.reset("ruvector.dag_healing_enabled");
+        server.set("ruvector.dag_healing_enabled", "on");
         let under_fire = run(&server, first + 50, clients, phase, true);
         server.set("ruvector.dag_healing_enabled", "off");
         let (before, after) = (times(&quiet), times(&under_fire));
