@@ -48,7 +48,7 @@ fn last_repair(server: &Server) -> Option<(i64, String, String, Value)> {
         .client(DATABASE)
         .query_opt(
             "SELECT repair_id, status, coalesce(error, ''), details FROM ruvector_dag_repair_history()
-             ORDER BY repair_id DESC LIMIT 1",
+             WHERE issue_type = 'low_recall' ORDER BY repair_id DESC LIMIT 1",
             &[],
         )
         .expect("the history")?;
