@@ -26,8 +26,8 @@ pub enum PortError {
     /// What was asked about is no longer there. Nothing is wrong.
     #[error("{0} is gone")]
     Gone(String),
-    /// Somebody else is using it; later is soon enough.
-    #[error("{0} is in use")]
+    /// Somebody else is in the way, as it says; later is soon enough.
+    #[error("{0}")]
     Busy(String),
     /// We were asked to stop.
     #[error("stopped: {0}")]

@@ -42,7 +42,8 @@ struct Facts {
 }
 
 /// A concurrent build waits for every transaction of the database that is older and holds a
-/// snapshot or a lock; prepared transactions wait for somebody to end them.
+/// snapshot or a lock; prepared transactions wait for somebody to end them. Who has the table locked
+/// only just now is soon gone: every lock is tried for as long as that.
 const FACTS: &str = "
 WITH oldest AS (
     SELECT extract(epoch FROM clock_timestamp() - xact_start)::double precision AS seconds,
@@ -77,12 +78,14 @@ SELECT jsonb_build_object(
         WHERE r.table_oid = t.oid AND (r.status = 'running' OR r.spare_index IS NOT NULL)
           AND r.database_oid = d.oid),
     'locked_by', (
-        SELECT 'process ' || l.pid || ' (' || l.mode || ')'
-        FROM pg_locks l
+        SELECT coalesce('process ' || l.pid, 'a prepared transaction') || ' (' || l.mode || ')'
+        FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'relation' AND l.granted AND l.database = d.oid
           AND l.relation IN (t.oid, x.oid)
           AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                          'ExclusiveLock', 'AccessExclusiveLock')
+          AND coalesce(clock_timestamp() - a.xact_start
+                       > current_setting('ruvector.dag_healing_lock_timeout')::interval, true)
         LIMIT 1))
 FROM pg_class x, pg_class t, pg_database d
 WHERE x.oid = ($1->>'index')::oid AND t.oid = ($1->>'table')::oid

@@ -6,6 +6,8 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::Graveyard;
 use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 
+use super::pages::not_read;
+use super::rows::item_pointer;
 use super::throttle::Throttle;
 use super::xact::{Snapshot, transaction};
 
@@ -37,12 +39,7 @@ impl Graveyard for BackgroundTable<'_> {
         let mut pages = rows.chunk_by(|a, b| a.block == b.block).peekable();
         while pages.peek().is_some() {
             let read = look(self.table, pages.by_ref().take(BATCH), gone);
-            let read = read.map_err(|error| match error {
-                PortError::Gone(_) | PortError::Busy(_) => ReadError::Gone,
-                PortError::Stopped(_) => ReadError::Stopped,
-                PortError::Failed(reason) => ReadError::Unreadable { block: 0, reason },
-            })?;
-            self.throttle.read(read, self.stop)?;
+            self.throttle.read(read.map_err(not_read)?, self.stop)?;
         }
         Ok(())
     }
@@ -58,7 +55,7 @@ fn look<'a>(
         let mode = pg_sys::AccessShareLock as i32;
         // SAFETY: inside a transaction, at whose end the lock goes. Never queues.
         if !unsafe { pg_sys::ConditionalLockRelationOid(table.into(), mode) } {
-            return Err(PortError::Busy("the table".into()));
+            return Err(PortError::Busy("the table is in use".into()));
         }
         // SAFETY: locked above; closed below, or by an abort.
         let heap = unsafe { pg_sys::try_relation_open(table.into(), pg_sys::NoLock as i32) };
@@ -103,13 +100,7 @@ unsafe fn look_at_page(heap: pg_sys::Relation, block: u32, rows: &[HeapTid], gon
         let buffer = pg_sys::ReadBuffer(heap, block);
         pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
         for row in rows {
-            let mut tid = pg_sys::ItemPointerData {
-                ip_blkid: pg_sys::BlockIdData {
-                    bi_hi: (block >> 16) as u16,
-                    bi_lo: block as u16,
-                },
-                ip_posid: row.offset,
-            };
+            let mut tid = item_pointer(row);
             let mut tuple = pg_sys::HeapTupleData::default();
             let mut all_dead = false;
             let found = pg_sys::heap_hot_search_buffer(

@@ -12,7 +12,7 @@ use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE, ReadError};
 
 use super::pages::copy_block;
 use super::privilege::as_table_owner;
-use super::rows::Rows;
+use super::rows::{Rows, heap_tid};
 use super::shmem::Phase;
 use super::{compat, lifecycle, progress};
 
@@ -333,12 +333,5 @@ unsafe extern "C-unwind" fn inserted(
             state.info,
         );
         state.inserted += 1;
-    }
-}
-
-fn heap_tid(tid: &pg_sys::ItemPointerData) -> HeapTid {
-    HeapTid {
-        block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
-        offset: tid.ip_posid,
     }
 }

@@ -16,7 +16,10 @@ pub fn lock_within(relation: pg_sys::Oid, mode: u32, limit: Duration) -> Result<
     // SAFETY: inside a transaction, at whose end the lock goes.
     while !unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) } {
         if started.elapsed() >= limit {
-            return Err(PortError::Busy(format!("relation {}", relation.to_u32())));
+            return Err(PortError::Busy(format!(
+                "relation {} is in use",
+                relation.to_u32()
+            )));
         }
         lifecycle::wait(RETRY);
     }
@@ -49,6 +52,12 @@ impl SessionLocks {
 pub fn holds(relation: u32) -> bool {
     let mode = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
     compat::holds_lock(&tag_of(relation), mode)
+}
+
+/// Whether anybody waits for a relation of this database because this transaction holds it in a mode.
+pub fn has_waiters(relation: u32, mode: u32) -> bool {
+    // SAFETY: looks into the lock table; the mode is held, or a warning says so.
+    unsafe { pg_sys::LockHasWaiters(&tag_of(relation), mode as pg_sys::LOCKMODE, false) }
 }
 
 fn tag_of(relation: u32) -> pg_sys::LOCKTAG {

@@ -211,7 +211,7 @@ pub(super) fn in_background<T>(
         for oid in [info.table_oid, info.index_oid] {
             // SAFETY: inside a transaction, at whose end the lock goes. Never queues.
             if !unsafe { pg_sys::ConditionalLockRelationOid(oid.into(), mode) } {
-                return Err(PortError::Busy(info.table_name.clone()));
+                return Err(PortError::Busy(format!("{} is in use", info.table_name)));
             }
         }
         // What the locks were taken on may have been dropped or rebuilt before.

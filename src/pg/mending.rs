@@ -162,7 +162,7 @@ impl Mending {
             let (dead, all) = relinking.rows();
             if 2 * dead < index.dead_rows.min(all.saturating_sub(index.live_rows)) {
                 return Err(PortError::Busy(format!(
-                    "{}, whose dead rows some transaction may still see,",
+                    "some transaction may still see dead rows of {}",
                     index.table_name
                 )));
             }
@@ -206,8 +206,7 @@ impl Mending {
         let (mut done, mut lost) = (0, 0);
         while done < edits.len() {
             let made = patiently(index, m, &edits[done..])?;
-            let pages = edits[done..done + made.done].chunk_by(|a, b| a.block() == b.block());
-            throttle.read(pages.count() as u64, NEVER)?;
+            throttle.read(made.done as u64 * PAGES_OF_AN_EDIT, NEVER)?;
             done += made.done;
             lost += made.lost.len();
         }

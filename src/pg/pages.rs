@@ -272,11 +272,7 @@ impl<'a> BackgroundPages<'a> {
                 _ => Err(PortError::Gone("the index".into())),
             }
         });
-        done.map_err(|error| match error {
-            PortError::Gone(_) | PortError::Busy(_) => ReadError::Gone,
-            PortError::Stopped(_) => ReadError::Stopped,
-            PortError::Failed(reason) => ReadError::Unreadable { block: 0, reason },
-        })
+        done.map_err(not_read)
     }
 }
 
@@ -324,5 +320,14 @@ impl PageSource for BackgroundPages<'_> {
     fn may_be_vacuumed(&mut self) -> bool {
         let locked = self.with_index(|open| open.may_have_vacuum());
         locked.unwrap_or(true)
+    }
+}
+
+/// Why nothing was read, of a transaction that failed.
+pub(super) fn not_read(error: PortError) -> ReadError {
+    match error {
+        PortError::Gone(_) | PortError::Busy(_) => ReadError::Gone,
+        PortError::Stopped(_) => ReadError::Stopped,
+        PortError::Failed(reason) => ReadError::Unreadable { block: 0, reason },
     }
 }

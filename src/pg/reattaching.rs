@@ -62,7 +62,7 @@ impl Mending {
             }
             // What is put back is what was found with nothing left to be taken out.
             if rounds > ROUNDS {
-                return Err(PortError::Busy(index.index_name.clone()));
+                return Err(PortError::Busy(format!("{} is in use", index.index_name)));
             }
             if !planned.edits.is_empty() {
                 let mut pages = BackgroundPages::new(index, 0, NEVER);
@@ -159,7 +159,7 @@ fn insert(index: &IndexInfo, rows: &BTreeSet<HeapTid>) -> Result<u64, PortError>
     let _open = open(index)?;
     // Without it the places of rows may be others' by now.
     if !holds(index.table_oid) {
-        return Err(PortError::Busy(index.table_name.clone()));
+        return Err(PortError::Busy(format!("{} is in use", index.table_name)));
     }
     let inserted = heap::with_table(index.table_oid, index.index_oid, |table| table.insert(rows));
     Ok(inserted.unwrap_or_default())

@@ -76,13 +76,7 @@ impl Rows {
     unsafe fn fetch(&mut self, row: &HeapTid) -> (bool, bool) {
         // SAFETY: the fetch is ended below; the slot belongs to the heap, and keeps its row pinned.
         unsafe {
-            let mut tid = pg_sys::ItemPointerData {
-                ip_blkid: pg_sys::BlockIdData {
-                    bi_hi: (row.block >> 16) as u16,
-                    bi_lo: row.block as u16,
-                },
-                ip_posid: row.offset,
-            };
+            let mut tid = item_pointer(row);
             let (mut again, mut all_dead) = (false, false);
             let fetch = pg_sys::table_index_fetch_begin(self.heap);
             let found = pg_sys::table_index_fetch_tuple(
@@ -123,5 +117,24 @@ impl Rows {
             let copy = pg_sys::pg_detoast_datum_copy(values[0].cast_mut_ptr());
             Some(pg_sys::Datum::from(copy))
         }
+    }
+}
+
+/// The place of a row as PostgreSQL has it.
+pub fn item_pointer(row: &HeapTid) -> pg_sys::ItemPointerData {
+    pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData {
+            bi_hi: (row.block >> 16) as u16,
+            bi_lo: row.block as u16,
+        },
+        ip_posid: row.offset,
+    }
+}
+
+/// The place of a row that PostgreSQL names.
+pub fn heap_tid(tid: &pg_sys::ItemPointerData) -> HeapTid {
+    HeapTid {
+        block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
+        offset: tid.ip_posid,
     }
 }

@@ -5,7 +5,7 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
 
 use super::compat;
-use super::rows::Rows;
+use super::rows::{Rows, heap_tid};
 
 /// Strategy of a distance operator in pgvector's operator classes.
 const DISTANCE: i16 = 1;
@@ -95,10 +95,7 @@ impl Searcher {
             let mut found = 0;
             while found < k && pg_sys::index_getnext_slot(scan, forward, self.rows.slot) {
                 let tid = (*scan).xs_heaptid;
-                let row = HeapTid {
-                    block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
-                    offset: tid.ip_posid,
-                };
+                let row = heap_tid(&tid);
                 each(self, row);
                 found += 1;
             }

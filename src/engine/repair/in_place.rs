@@ -90,11 +90,6 @@ pub fn plan(
             Some(figures) => cost(*step, figures, index, facts),
         })
         .collect();
-    let estimate = Estimate {
-        duration_ms: costs.iter().sum(),
-        disk_bytes: figures.filter(|_| passes_by).map_or(0, written),
-        memory_bytes,
-    };
     let fits =
         figures.is_some_and(|figures| !figures.sampled) && memory_bytes <= facts.build_memory;
     let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
@@ -103,18 +98,38 @@ pub fn plan(
     if !helps && !is_only_way(kind) {
         return None;
     }
-    Some(RepairPlan {
+    let mut plan = in_steps(strategy, issue, index, steps, costs, memory_bytes);
+    plan.estimate.disk_bytes = figures.filter(|_| passes_by).map_or(0, written);
+    plan.on_request = is_asked_for(kind);
+    Some(plan)
+}
+
+/// The plan of a repair in place, which starts by itself, waits for no window, writes little, and is
+/// taken back where it did not help.
+pub(super) fn in_steps(
+    strategy: &str,
+    issue: &Issue,
+    index: &IndexInfo,
+    steps: Vec<StepKind>,
+    costs_ms: Vec<f64>,
+    memory_bytes: u64,
+) -> RepairPlan {
+    RepairPlan {
         strategy: strategy.into(),
         repair_type: REPAIR_TYPE.into(),
         issue: issue.clone(),
         index: index.clone(),
+        estimate: Estimate {
+            duration_ms: costs_ms.iter().sum(),
+            disk_bytes: 0,
+            memory_bytes,
+        },
         steps,
-        costs_ms: costs,
-        estimate,
+        costs_ms,
         reversible: true,
         heavy: false,
-        on_request: is_asked_for(kind),
-    })
+        on_request: false,
+    }
 }
 
 /// The plan by which a vacuum of the only vector index of a table finds nothing to search for: links
@@ -149,20 +164,8 @@ pub fn relinked(
         return None;
     }
     Some(RepairPlan {
-        strategy: strategy.into(),
-        repair_type: REPAIR_TYPE.into(),
-        issue: issue.clone(),
-        index: index.clone(),
-        estimate: Estimate {
-            duration_ms: costs.iter().sum(),
-            disk_bytes: 0,
-            memory_bytes,
-        },
-        steps,
-        costs_ms: costs,
         reversible: false,
-        heavy: false,
-        on_request: false,
+        ..in_steps(strategy, issue, index, steps, costs, memory_bytes)
     })
 }
 
@@ -213,18 +216,20 @@ pub const QUERIES: u32 = 800;
 /// Time to search an index once, in milliseconds, and to compare a query with a component of a
 /// row, in nanoseconds, as measured on 100,000 × 128 with m = 16 (see `benches/healing.rs`).
 const SEARCH_MS: f64 = 0.5;
-const EXACT_NS_PER_COMPONENT: f64 = 0.1;
+pub(super) const EXACT_NS_PER_COMPONENT: f64 = 0.1;
+
+/// What reading so many pages takes, as fast as it may, in milliseconds.
+pub(super) fn pages_ms(count: f64, facts: &PlanFacts) -> f64 {
+    let throttled = match facts.io_limit_mb {
+        0 => 0.0,
+        limit => count * PAGE_SIZE as f64 / (limit as f64 * 1000.0),
+    };
+    throttled.max(count * heal::PAGE_MS)
+}
 
 /// What a step is expected to take, in milliseconds.
 fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFacts) -> f64 {
-    let pages = |count: f64| {
-        let bytes = count * PAGE_SIZE as f64;
-        let throttled = match facts.io_limit_mb {
-            0 => 0.0,
-            limit => bytes / (limit as f64 * 1000.0),
-        };
-        throttled.max(count * heal::PAGE_MS)
-    };
+    let pages = |count: f64| pages_ms(count, facts);
     let read = pages(figures.pages as f64);
     let queries = f64::from(QUERIES);
     match step {

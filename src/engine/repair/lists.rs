@@ -5,7 +5,7 @@
 //! costs. Whether it helps is forecast before anything is written, and a rebuild follows where it
 //! would not.
 
-use super::in_place::{QUERIES, REPAIR_TYPE};
+use super::in_place::{EXACT_NS_PER_COMPONENT, QUERIES, in_steps, pages_ms};
 use super::plan::{Estimate, PlanFacts, RepairPlan, StepKind};
 use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
@@ -22,8 +22,7 @@ const ITERATIONS: f64 = 10.0;
 /// milliseconds, as measured on 100,000 × 128 with 100 lists (see `benches/lists.rs`).
 const BUILD_NS_PER_COMPONENT: f64 = 0.35;
 const BUILD_MS_PER_ROW: f64 = 0.005;
-/// Time to compare a query with a component of a row or of a centre, in nanoseconds.
-const EXACT_NS_PER_COMPONENT: f64 = 0.1;
+/// Time to compare a query with a component of a centre, in nanoseconds.
 const RANK_NS_PER_COMPONENT: f64 = 2.0;
 
 /// The steps that mend an issue of lists in place; none where it cannot be mended so.
@@ -60,23 +59,7 @@ pub fn plan(
         .iter()
         .map(|step| cost(*step, figures, facts))
         .collect();
-    let estimate = Estimate {
-        duration_ms: costs.iter().sum(),
-        disk_bytes: 0,
-        memory_bytes,
-    };
-    Some(RepairPlan {
-        strategy: strategy.into(),
-        repair_type: REPAIR_TYPE.into(),
-        issue: issue.clone(),
-        index: index.clone(),
-        steps,
-        costs_ms: costs,
-        estimate,
-        reversible: true,
-        heavy: false,
-        on_request: false,
-    })
+    Some(in_steps(strategy, issue, index, steps, costs, memory_bytes))
 }
 
 /// Bytes of the rows by which recall is told.
@@ -86,13 +69,7 @@ fn rows_asked_for(figures: &IvfflatFigures) -> u64 {
 
 /// What a step is expected to take, in milliseconds.
 fn cost(step: StepKind, figures: &IvfflatFigures, facts: &PlanFacts) -> f64 {
-    let pages = |count: f64| {
-        let throttled = match facts.io_limit_mb {
-            0 => 0.0,
-            limit => count * PAGE_SIZE as f64 / (limit as f64 * 1000.0),
-        };
-        throttled.max(count * crate::vector_index::hnsw::heal::PAGE_MS)
-    };
+    let pages = |count: f64| pages_ms(count, facts);
     let read = pages(figures.pages as f64);
     let dimensions = f64::from(figures.dimensions);
     let of_queries = f64::from(QUERIES) * dimensions;

@@ -112,8 +112,8 @@ impl StepKind {
                 "AccessShareLock on the table and the index: nobody waits"
             }
             Self::Link | Self::InsertPages | Self::Recenter => {
-                "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
-                 writes go on, whoever waits goes first"
+                "ShareUpdateExclusiveLock on the table, let go of within 50 ms when somebody waits: \
+                 reads and writes go on"
             }
             Self::Detach | Self::Reinsert => {
                 "ShareUpdateExclusiveLock on the table from the first row taken out to the last put \
@@ -121,9 +121,8 @@ impl StepKind {
                  ruvector.dag_healing_lock_timeout goes first"
             }
             Self::Tuples | Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
-                "ShareUpdateExclusiveLock on the table for at most 50 ms at a time: reads and \
-                 writes go on, whoever waits goes first; inserts into the index wait for single \
-                 pages"
+                "ShareUpdateExclusiveLock on the table, let go of within 50 ms when somebody waits: \
+                 reads and writes go on; inserts into the index wait for single pages"
             }
             Self::Swap | Self::SwapBack => {
                 "ShareUpdateExclusiveLock on the table and both indexes for one short \

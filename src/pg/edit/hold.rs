@@ -11,10 +11,13 @@ use crate::pg::pages::OpenIndex;
 use crate::pg::xact::{Snapshot, transaction};
 use crate::pg::{catalog, lifecycle, locks};
 
+const MODE: u32 = pg_sys::ShareUpdateExclusiveLock;
+
 /// `ShareUpdateExclusiveLock` on a table: no vacuum runs, nobody alters it, and everybody reads
 /// and writes. One transaction without a snapshot, at whose end it goes.
 pub struct Hold {
     index: OpenIndex,
+    table: u32,
     since: Instant,
 }
 
@@ -34,7 +37,7 @@ impl Hold {
         let gone = || PortError::Gone(index.index_name.clone());
         transaction(Snapshot::None, || {
             let (table, oid) = (index.table_oid.into(), index.index_oid);
-            locks::lock_within(table, pg_sys::ShareUpdateExclusiveLock, limit)?;
+            locks::lock_within(table, MODE, limit)?;
             let since = Instant::now();
             if catalog::table_of(oid) != Some(index.table_oid) {
                 return Err(gone());
@@ -44,13 +47,22 @@ impl Hold {
             if open.relfilenode() != index.relfilenode || !open.is_kept_up() {
                 return Err(gone());
             }
-            work(&mut Self { index: open, since })
+            work(&mut Self {
+                index: open,
+                table: index.table_oid,
+                since,
+            })
         })
     }
 
     /// For how long the lock has been held.
     pub fn held(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// Whether anybody waits for it.
+    pub fn is_waited_for(&self) -> bool {
+        locks::has_waiters(self.table, MODE)
     }
 
     /// The pages of the index.

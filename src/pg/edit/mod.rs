@@ -7,7 +7,7 @@
 //! and a record in the log, which makes the change whole or not at all (`page`).
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
-//! the table is let go of after [`BATCH_TIME`] or [`BATCH`] edits, and whoever waited has it then.
+//! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it.
 
 mod hold;
 mod page;
@@ -22,12 +22,15 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use update_lock::UpdateLock;
 
-/// Edits made under one lock on the table.
+/// Edits written down together.
 pub const BATCH: usize = 256;
-/// Time for which it is held, at most.
+/// Time for which it is held although somebody waits, at most.
 const BATCH_TIME: Duration = Duration::from_millis(50);
-/// Edits of one page made under one lock on it.
-const RUN: usize = 64;
+/// The same where nobody does: autovacuum does not wait, it goes to the next table.
+const MOST_HELD: Duration = Duration::from_secs(1);
+/// Edits whose pages are looked at together at first; twice as many from then on while that takes
+/// half of [`BATCH_TIME`] at most, so that pages which many edits look at are read once.
+const FIRST_LOOK: usize = 8;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -38,8 +41,8 @@ pub struct Batch {
     pub lost: Vec<usize>,
 }
 
-/// Makes as many of `edits` as fit into a batch, at least one. Outside a transaction. `limit`: how
-/// long a lock is tried for, and anybody may wait behind ours.
+/// Makes as many of `edits` as there is time for under one lock on the table, at least one. Outside a
+/// transaction. `limit`: how long a lock is tried for, and anybody may wait behind ours.
 pub fn make<E: PageEdit>(
     index: &IndexInfo,
     of: E::Of,
@@ -50,14 +53,28 @@ pub fn make<E: PageEdit>(
     Hold::with(index, limit, |hold| {
         let mut batch = Batch::default();
         // As long as the table is held nothing that is there goes.
-        let holds = E::all_hold(edits, hold.pages())?;
-        while batch.done < edits.len() && (batch.done == 0 || hold.held() < time) {
+        let mut holds: Vec<Option<bool>> = Vec::new();
+        let mut look = FIRST_LOOK;
+        while batch.done < edits.len() {
+            let held = hold.held();
+            let is_over = held >= MOST_HELD || held >= time && hold.is_waited_for();
+            if batch.done > 0 && is_over {
+                break;
+            }
+            if holds.len() == batch.done {
+                let began = hold.held();
+                let next = &edits[batch.done..edits.len().min(batch.done + look)];
+                holds.extend(E::all_hold(next, hold.pages())?);
+                if 4 * (hold.held() - began) < time {
+                    look *= 2;
+                }
+            }
             let first = &edits[batch.done];
             let exclusive = first.excludes_inserts();
             let alike =
                 |edit: &&E| edit.block() == first.block() && edit.excludes_inserts() == exclusive;
-            let rest = edits[batch.done..].iter();
-            let end = batch.done + rest.take_while(alike).take(RUN).count();
+            let rest = edits[batch.done..holds.len()].iter();
+            let end = batch.done + rest.take_while(alike).count();
             let lock = UpdateLock::take(hold.index(), exclusive, limit)?;
             let mut run = Vec::with_capacity(end - batch.done);
             for nth in batch.done..end {

@@ -30,7 +30,7 @@ impl UpdateLock {
         // SAFETY: the relation is open; nothing is looked up in the catalog until it is let go of.
         while !unsafe { pg_sys::ConditionalLockPage(relation, UPDATE_LOCK, mode) } {
             if started.elapsed() >= limit {
-                return Err(PortError::Busy("the index: inserts hold it".into()));
+                return Err(PortError::Busy("inserts hold the index".into()));
             }
             lifecycle::wait(RETRY);
         }

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use postgres::Client;
 use serde_json::Value;
 
+use super::held::{CRASHES, hold_before};
 use super::plant::{damage, stage};
 use super::{ask, identity, last, look};
 use crate::check::breaches;
 use crate::check::pages::File;
-use crate::harness::{Busy, Mode, vacuum};
+use crate::harness::{Busy, vacuum};
 use crate::healing::stage::{DATABASE, Stage};
 
 /// A point of 16 dimensions near the middle of a cluster, which a number stands for.
@@ -232,38 +232,16 @@ fn inserts_that_went_to_no_page_of_their_list_are_led_back() {
     has_every_row(&stage, 20);
 }
 
-/// From now on repairs stop when they have changed pages and are about to write down that they have.
-fn hold_outcome(stage: &Stage) -> Client {
-    stage.execute(
-        "CREATE FUNCTION gate_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-             PERFORM pg_advisory_xact_lock_shared(hashtext('outcome'));
-             RETURN NEW;
-         END $$;
-         CREATE TRIGGER gate BEFORE UPDATE ON ruvector_dag_healing.edits
-             FOR EACH ROW EXECUTE FUNCTION gate_outcome()",
-    );
-    let mut client = stage.client();
-    client
-        .execute("SELECT pg_advisory_lock(hashtext('outcome'))", &[])
-        .expect("a lock");
-    client
-}
-
 #[test]
 fn a_kill_while_centers_are_moved_loses_no_row() {
-    for interrupt in [
-        (|stage: &Stage, worker| stage.server.crash_by_killing(worker)) as fn(&Stage, i32),
-        |stage, _| {
-            stage.server.stop(Mode::Immediate);
-            stage.server.start_again();
-        },
-    ] {
+    for interrupt in CRASHES {
         let stage = stage();
         clusters(&stage, 20);
         move_all(&stage);
         let before = identity(&stage, "docs_embedding");
-        std::mem::forget(hold_outcome(&stage));
+        // When pages are changed, and that is about to be written down.
+        let changed = "UPDATE ON ruvector_dag_healing.edits";
+        std::mem::forget(hold_before(&stage, changed, "true"));
         ask(&mut stage.client(), "docs", "stale_training", false);
         let worker = stage.waiting_worker("advisory");
         interrupt(&stage, worker);

@@ -8,6 +8,7 @@ mod lists;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
 // Others who write, wait, hold locks or end the repair.
+mod held;
 mod others;
 mod plant;
 // Damage again and again while others write and vacuum.

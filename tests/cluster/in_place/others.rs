@@ -1,12 +1,11 @@
 use std::time::{Duration, Instant};
 
-use postgres::Client;
-
+use super::held::{CRASHES, hold_second_batch};
 use super::plant::{damage, quiet, stage};
 use super::{ask, identity, last, look, orphans};
 use crate::check::pages::File;
 use crate::check::{breaches, but_repeated_edges};
-use crate::harness::{Busy, Mode};
+use crate::harness::Busy;
 use crate::healing::stage::{Stage, options};
 
 /// A table with more orphans than a batch of edits links.
@@ -21,35 +20,9 @@ fn with_orphans(stage: &Stage) {
     );
 }
 
-/// From now on repairs stop before their second batch of edits, as long as the client is there.
-pub fn hold_second_batch(stage: &Stage) -> Client {
-    stage.execute(
-        "CREATE FUNCTION gate_batch() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-             IF NEW.batch = 2 THEN
-                 PERFORM pg_advisory_xact_lock_shared(hashtext('batch'));
-             END IF;
-             RETURN NEW;
-         END $$;
-         CREATE TRIGGER gate BEFORE INSERT ON ruvector_dag_healing.edits
-             FOR EACH ROW EXECUTE FUNCTION gate_batch()",
-    );
-    let mut client = stage.client();
-    client
-        .execute("SELECT pg_advisory_lock(hashtext('batch'))", &[])
-        .expect("a lock");
-    client
-}
-
 #[test]
 fn a_killed_worker_leaves_a_sound_index_and_the_healer_goes_on() {
-    for interrupt in [
-        (|stage: &Stage, worker| stage.server.crash_by_killing(worker)) as fn(&Stage, i32),
-        |stage, _| {
-            stage.server.stop(Mode::Immediate);
-            stage.server.start_again();
-        },
-    ] {
+    for interrupt in CRASHES {
         let stage = stage();
         with_orphans(&stage);
         let (before, lost) = (

@@ -3,11 +3,12 @@
 
 use postgres::Client;
 
+use super::held::{CRASHES, Interrupt, hold_before};
 use super::plant::{damage, stage};
 use super::{ask, identity, last};
 use crate::check::pages::File;
 use crate::check::{breaches, but_repeated_edges};
-use crate::harness::{Busy, Mode};
+use crate::harness::Busy;
 use crate::healing::stage::Stage;
 
 /// A table of which every twentieth element holds another value than its row.
@@ -51,23 +52,14 @@ fn is_whole_again(stage: &Stage) {
 }
 
 /// How a repair ends before it is through.
-type Interrupt = fn(&Stage, i32);
-
-const INTERRUPTS: [Interrupt; 3] = [
-    |stage, worker| stage.server.crash_by_killing(worker),
-    |stage, _| {
-        stage.server.stop(Mode::Immediate);
-        stage.server.start_again();
-    },
-    |stage, worker| {
-        let cancel = "SELECT ruvector_dag_cancel_repair(max(repair_id))
+const INTERRUPTS: [Interrupt; 3] = [CRASHES[0], CRASHES[1], |stage, worker| {
+    let cancel = "SELECT ruvector_dag_cancel_repair(max(repair_id))
                       FROM ruvector_dag_healing.repair";
-        stage.execute(cancel);
-        stage.wait_for(&format!(
-            "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {worker}"
-        ));
-    },
-];
+    stage.execute(cancel);
+    stage.wait_for(&format!(
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {worker}"
+    ));
+}];
 
 #[test]
 fn rows_that_were_taken_out_when_it_ended_are_put_back() {
@@ -88,31 +80,14 @@ fn rows_that_were_taken_out_when_it_ended_are_put_back() {
     }
 }
 
-/// From now on repairs stop where rows were put back and that is not written down, as long as the
-/// client is there.
-fn hold_after_insert(stage: &Stage) -> Client {
-    stage.execute(
-        "CREATE FUNCTION gate_settled() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-             PERFORM pg_advisory_xact_lock_shared(hashtext('settled'));
-             RETURN OLD;
-         END $$;
-         CREATE TRIGGER gate BEFORE DELETE ON ruvector_dag_healing.detached
-             FOR EACH ROW EXECUTE FUNCTION gate_settled()",
-    );
-    let mut client = stage.client();
-    client
-        .execute("SELECT pg_advisory_lock(hashtext('settled'))", &[])
-        .expect("a lock");
-    client
-}
-
 #[test]
 fn rows_that_were_put_back_when_it_ended_are_not_there_twice() {
     for interrupt in INTERRUPTS {
         let stage = stage();
         let wrong = with_other_values(&stage);
-        let gate = hold_after_insert(&stage);
+        // When rows were put back, and that is about to be written down.
+        let settled = "DELETE ON ruvector_dag_healing.detached";
+        let gate = hold_before(&stage, settled, "true");
         ask(&mut stage.client(), "docs", "corrupt_page", false);
         let worker = stage.waiting_worker("advisory");
         let left = missing(&stage);

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Graveyard, Survey};
+use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 
 use super::super::model::{Built, Bytes, El, Index, Link};
@@ -22,10 +23,19 @@ impl Graveyard for Gone {
 
 /// The edits that lead links past elements whose rows are gone.
 fn relinked(pages: &[Bytes], gone: &[usize], memory: usize) -> Option<Vec<Edit>> {
+    relinked_by(&shape(), pages, gone, memory)
+}
+
+fn relinked_by(
+    shape: &IndexShape,
+    pages: &[Bytes],
+    gone: &[usize],
+    memory: usize,
+) -> Option<Vec<Edit>> {
     let mut source = Source::quiet(pages.to_vec());
     let survey = Survey::take(&mut source, memory).expect("pages that can be read")?;
     let mut table = Gone(gone.iter().map(|&element| element as u32).collect());
-    let relinking = survey.relink(&shape(), &mut source, &mut table);
+    let relinking = survey.relink(shape, &mut source, &mut table);
     let mut relinking = relinking.expect("pages that can be read")?;
     let mut edits = Vec::new();
     loop {
@@ -102,6 +112,36 @@ fn no_link_between_those_that_stay_is_taken_out() {
 }
 
 #[test]
+fn of_many_those_that_are_nearest_by_the_metric_of_the_index_are_linked() {
+    // One element has a single link, to one whose row is gone, and comes by it to forty others, one
+    // longer than the other in its own direction: by inner product the longest are its nearest, and by distance
+    // the farthest.
+    let long = |i: usize| vec![i as f32, 0.0, 0.0, 0.0];
+    let others: Vec<usize> = (5..45).collect();
+    let mut elements = vec![El::ground(0, &[1]).valued(&[2.0, 0.1, 0.0, 0.0])];
+    // Four dead ones after another, each of which leads to ten of them.
+    for nth in 0..4 {
+        let mut links = others[nth * 10..][..10].to_vec();
+        links.extend((nth < 3).then_some(nth + 2));
+        elements.push(El::ground(1 + nth as u32, &links).valued(&[1.0, 1.0, 0.0, 0.0]));
+    }
+    elements.extend(
+        others
+            .iter()
+            .map(|&i| El::ground(i as u32, &[0]).valued(&long(i))),
+    );
+    let index = Index::new(6, elements);
+    let built = index.build();
+    for (metric, nearest) in [(Metric::InnerProduct, 44), (Metric::L2, 5)] {
+        let shape = IndexShape { metric, ..shape() };
+        let edits = relinked_by(&shape, &built.pages, &[1, 2, 3, 4], MEMORY);
+        let after = applied(&index, &built, &edits.expect("ample memory"));
+        let links = &after.elements[0].layers[0];
+        assert_eq!(links[0], Link::To(nearest), "{metric:?}: {links:?}");
+    }
+}
+
+#[test]
 fn an_edit_is_lost_where_what_was_dead_has_a_new_row() {
     let mut index = grown(&points(200, 4, 9), 6);
     let built = index.build();
@@ -125,20 +165,75 @@ fn an_edit_is_lost_where_what_was_dead_has_a_new_row() {
 }
 
 #[test]
-fn inserts_are_kept_out_only_where_a_layer_gets_shorter() {
-    let index = grown(&points(300, 4, 5), 6);
-    let pages = index.build().pages;
-    let edits = relinked(&pages, &a_third(&index), MEMORY).expect("ample memory");
-    for edit in edits {
-        let Edit::Links {
-            change: Change::Relink { out, new, .. },
-            ..
-        } = &edit
-        else {
-            panic!("{edit:?}");
-        };
-        assert_eq!(edit.excludes_inserts(), new.len() < out.len());
+fn an_edit_is_lost_where_a_link_that_is_to_go_is_another_by_now() {
+    // Lists with room for all that comes and for what does not go as well.
+    let index = grown(&points(30, 4, 5), 6);
+    let built = index.build();
+    let gone: Vec<usize> = (1..30).filter(|i| i % 4 > 0).collect();
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let mut changed = index.clone();
+    for (i, el) in changed.elements.iter_mut().enumerate() {
+        let goes = |link: &Link| matches!(link, Link::To(to) if gone.contains(to));
+        if let Some(nth) = el.layers[0].iter().position(goes) {
+            let is_new = |to: &usize| *to != i && !el.layers[0].contains(&Link::To(*to));
+            let other = (0..30).find(is_new);
+            el.layers[0][nth] = Link::To(other.expect("there are more"));
+        }
     }
+    let mut pages = changed.build().pages;
+    let (_, lost) = make(&mut pages, index.m, &edits);
+    let of_ground = |edit: &&Edit| matches!(edit, Edit::Links { layer: 0, change: Change::Relink { out, .. }, .. } if !out.is_empty());
+    let of_ground = edits.iter().filter(of_ground).count();
+    assert!(of_ground > 3 && lost >= of_ground, "{lost} of {of_ground}");
+}
+
+#[test]
+fn what_lies_behind_a_link_that_stays_is_not_linked_as_well() {
+    let to = |links: &[usize], at: [f32; 2]| El::ground(0, links).valued(&[at[0], at[1], 0.0]);
+    let mut elements = vec![
+        // Room for one more, once the link to the dead one is gone.
+        to(&[1, 2, 3, 4], [0.0, 0.0]),
+        to(&[0], [1.0, 0.0]),
+        to(&[0], [-5.0, 0.0]),
+        to(&[0], [-5.0, 1.0]),
+        to(&[5, 6], [9.0, 9.0]),
+        // The nearest, but behind the first of those that stay, and one that lies another way.
+        to(&[0], [1.1, 0.1]),
+        to(&[0], [0.0, 2.0]),
+    ];
+    for (row, el) in (0..).zip(&mut elements) {
+        el.rows = vec![(row, 1)];
+    }
+    let index = Index::new(2, elements);
+    let built = index.build();
+    let edits = relinked(&built.pages, &[4], MEMORY).expect("ample memory");
+    let after = applied(&index, &built, &edits);
+    assert_eq!(
+        after.elements[0].layers[0],
+        [Link::To(1), Link::To(2), Link::To(3), Link::To(6)]
+    );
+}
+
+#[test]
+fn inserts_are_kept_out_only_where_a_layer_gets_shorter() {
+    // So few are left that some lists cannot be filled up.
+    let index = grown(&points(30, 4, 5), 6);
+    let built = index.build();
+    let gone: Vec<usize> = (1..30).filter(|i| i % 4 > 0).collect();
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let (mut shorter, mut longer) = (0, 0);
+    for edit in edits {
+        let excludes = edit.excludes_inserts();
+        let links = |index: &Index| -> usize {
+            let layers = index.elements.iter().flat_map(|el| &el.layers).flatten();
+            layers.filter(|link| **link != Link::Hole).count()
+        };
+        let (before, after) = (links(&index), links(&applied(&index, &built, &[edit])));
+        assert_eq!(excludes, after < before);
+        shorter += usize::from(after < before);
+        longer += usize::from(after > before);
+    }
+    assert!(shorter > 0 && longer > 0, "{shorter} {longer}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::values::Values;
 use crate::recall::exact::distance::Operand;
+use crate::vector_index::shape::Metric;
 
 /// Components are cut off at so many times their root mean square.
 const CUT_OFF: f64 = 5.0;
@@ -13,6 +14,7 @@ const HIGHEST: f64 = 127.0;
 /// Codes of values, one after another.
 pub(super) struct Codes {
     arch: Arch,
+    is_product: bool,
     dimensions: usize,
     codes: Vec<i8>,
 }
@@ -23,8 +25,9 @@ impl Codes {
         values.saturating_mul(dimensions)
     }
 
-    /// Codes of all values that are kept, by their number; none where these are no floats.
-    pub(super) fn of(values: &Values) -> Option<Self> {
+    /// Codes of all values that are kept, by their number, to be compared by a metric, or by the
+    /// Euclidean instead of one that goes along with it; none where these are no floats.
+    pub(super) fn of(values: &Values, metric: Metric) -> Option<Self> {
         let (mut squares, mut count, mut dimensions) = (0.0, 0_usize, None);
         for operand in values.all() {
             let Operand::Floats(floats) = operand else {
@@ -48,6 +51,7 @@ impl Codes {
         }
         Some(Self {
             arch: Arch::new(),
+            is_product: metric == Metric::InnerProduct,
             dimensions,
             codes,
         })
@@ -60,28 +64,39 @@ impl Codes {
             .unwrap_or_default()
     }
 
-    /// About how far two values are apart, squared, in units of its own.
-    pub(super) fn apart(&self, a: usize, b: usize) -> i32 {
-        let (a, b) = (self.code(a), self.code(b));
-        self.arch.dispatch(Squares { a, b })
+    /// What values are about ordered by, seen from `a`: the smaller the nearer, in units of its own.
+    pub(super) fn rank(&self, a: usize, b: usize) -> i32 {
+        self.arch.dispatch(Rank {
+            is_product: self.is_product,
+            a: self.code(a),
+            b: self.code(b),
+        })
     }
 }
 
-/// Σ (a − b)².
-struct Squares<'a> {
+/// Σ (a − b)², or −Σ ab.
+struct Rank<'a> {
+    is_product: bool,
     a: &'a [i8],
     b: &'a [i8],
 }
 
-impl WithSimd for Squares<'_> {
+impl WithSimd for Rank<'_> {
     type Output = i32;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> i32 {
         let mut sum = 0;
-        for (a, b) in self.a.iter().zip(self.b) {
-            let apart = i32::from(i16::from(*a) - i16::from(*b));
-            sum += apart * apart;
+        let pairs = self.a.iter().zip(self.b);
+        if self.is_product {
+            for (a, b) in pairs {
+                sum -= i32::from(i16::from(*a) * i16::from(*b));
+            }
+        } else {
+            for (a, b) in pairs {
+                let apart = i32::from(i16::from(*a) - i16::from(*b));
+                sum += apart * apart;
+            }
         }
         sum
     }

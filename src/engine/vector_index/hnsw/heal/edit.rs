@@ -156,29 +156,27 @@ impl PageEdit for Edit {
 
     /// The elements concerned are there, and what is taken out of a layer does not belong there.
     fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
-        let judged = match self {
-            Self::Links { of, layer, .. } => is_there(source, of, *layer)?,
-            Self::Header(header) => header.holds(source)?,
-            Self::Rows(rows) => rows.holds(source)?,
-            Self::Entry { to, .. } => is_there(source, to, to.level)?,
-            Self::InsertPage { to, .. } => {
-                let mut found = false;
-                read_page(source, *to, &mut |page| found = page.has_hnsw_id())?;
-                found && *to > 0
-            }
-        };
         match self {
             Self::Links {
                 of,
                 layer,
                 change: Change::Prune { was, stays },
                 ..
-            } if judged => all_illegal(source, of.at, *layer, was, stays),
-            Self::Links { .. } if judged => {
+            } => Ok(
+                is_there(source, of, *layer)? && all_illegal(source, of.at, *layer, was, stays)?
+            ),
+            Self::Links { .. } => {
                 let mut all = all_hold(std::slice::from_ref(self), source)?;
-                Ok(all.pop().flatten().unwrap_or(true))
+                Ok(all.pop().flatten().unwrap_or(false))
             }
-            _ => Ok(judged),
+            Self::Header(header) => header.holds(source),
+            Self::Rows(rows) => rows.holds(source),
+            Self::Entry { to, .. } => is_there(source, to, to.level),
+            Self::InsertPage { to, .. } => {
+                let mut found = false;
+                read_page(source, *to, &mut |page| found = page.has_hnsw_id())?;
+                Ok(found && *to > 0)
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! | `survey`, `seen` | the index as it is, all of it and one element |
 //! | `tuples`, `entry`, `prune`, `rows`, `link`, `detour` | the rungs |
 //! | `relink`, `doomed`, `codes` | links past what the next vacuum deletes |
-//! | `draft`, `search`, `values`, `sources`, `owners` | what the last of them needs |
+//! | `draft`, `search`, `met`, `values`, `sources`, `owners` | what they need |
 //!
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose
 //! page is no longer as it was judged is lost and judged again in the next round.
@@ -18,6 +18,7 @@ mod draft;
 pub mod edit;
 mod entry;
 mod link;
+mod met;
 mod owners;
 mod prune;
 mod relink;

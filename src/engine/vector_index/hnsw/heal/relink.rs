@@ -15,9 +15,10 @@ use super::PAGE_MS;
 use super::codes::Codes;
 use super::doomed::{Doomed, Graveyard};
 use super::edit::{Change, Edit, Judged};
+use super::met::Met;
 use super::search::Near;
 use super::survey::Survey;
-use super::values::Values;
+use super::values::{Values, diverse};
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::hnsw::slots::unpack;
 use crate::vector_index::page::Tid;
@@ -62,35 +63,6 @@ pub struct Relinking<'a> {
     next: usize,
 }
 
-/// What was met on behalf of one element after another.
-struct Met {
-    /// For whom each slot was met last.
-    turns: Vec<u32>,
-    now: u32,
-}
-
-impl Met {
-    fn new(slots: usize) -> Self {
-        Self {
-            turns: vec![0; slots],
-            now: 0,
-        }
-    }
-
-    /// Forgets everything.
-    fn turn(&mut self) {
-        self.now = self.now.checked_add(1).unwrap_or_else(|| {
-            self.turns.fill(0);
-            1
-        });
-    }
-
-    /// Meets an element, and tells whether it is new.
-    fn see(&mut self, slot: usize) -> bool {
-        std::mem::replace(&mut self.turns[slot], self.now) != self.now
-    }
-}
-
 impl Survey {
     /// Prepares links past the elements that `table` has no living row of. None where there is
     /// not enough memory.
@@ -109,7 +81,9 @@ impl Survey {
         let dimensions = self.meta.dimensions as usize;
         let all = values.fetch_all(source, &self.graph, live, dimensions)?;
         let has_room = Codes::bytes_for(live, dimensions) <= values.room();
-        let codes = (all && has_room).then(|| Codes::of(&values)).flatten();
+        let codes = (all && has_room)
+            .then(|| Codes::of(&values, shape.metric))
+            .flatten();
         Ok(Some(Relinking {
             survey: self,
             doomed,
@@ -136,7 +110,7 @@ impl Relinking<'_> {
 
     /// Slots of the graph dealt with, and how many there are.
     pub fn progress(&self) -> (u64, u64) {
-        (self.next as u64, self.met.turns.len() as u64)
+        (self.next as u64, self.survey.graph.slots.count() as u64)
     }
 
     /// The edits for the next elements in the file, at least `most` if there are so many left;
@@ -146,9 +120,9 @@ impl Relinking<'_> {
         source: &mut dyn PageSource,
         most: usize,
     ) -> Result<Vec<Edit>, ReadError> {
-        let mut edits = Vec::new();
-        while self.next < self.met.turns.len() && edits.len() < most {
-            let end = self.met.turns.len().min(self.next + RUN);
+        let (mut edits, slots) = (Vec::new(), self.survey.graph.slots.count());
+        while self.next < slots && edits.len() < most {
+            let end = slots.min(self.next + RUN);
             for slot in self.next..end {
                 self.element(slot, source, &mut edits)?;
             }
@@ -251,10 +225,10 @@ impl Relinking<'_> {
     ) -> Vec<usize> {
         let survey = self.survey;
         let graph = &survey.graph;
-        self.met.turn();
-        self.met.see(slot);
+        self.met.begin();
+        self.met.meet(slot);
         for &slot in kept.iter().chain(&lost) {
-            self.met.see(slot);
+            self.met.meet(slot);
         }
         let wanted = (POOL_PER_LINK * missing).max(MIN_POOL);
         let is_on = |slot: usize| layer == 0 || graph.level(slot) >= layer;
@@ -269,7 +243,7 @@ impl Relinking<'_> {
                 let Some(target) = graph.live_slot(link) else {
                     continue;
                 };
-                if !self.met.see(target) {
+                if !self.met.meet(target) {
                     continue;
                 }
                 if self.doomed.elements.contains(target) {
@@ -285,7 +259,7 @@ impl Relinking<'_> {
             }
             for &link in graph.links(from, layer) {
                 if let Some(target) = graph.live_slot(link)
-                    && self.met.see(target)
+                    && self.met.meet(target)
                     && self.stays(target)
                     && is_on(target)
                     && graph.rows.contains(target)
@@ -305,10 +279,9 @@ impl Relinking<'_> {
             && let Some(own) = number(slot)
             && pool.len() > most
         {
-            let apart =
-                |slot: usize| number(slot).map_or(i32::MAX, |other| codes.apart(own, other));
+            let rank = |slot: usize| number(slot).map_or(i32::MAX, |other| codes.rank(own, other));
             let mut ranked: Vec<(i32, usize)> =
-                pool.iter().map(|&slot| (apart(slot), slot)).collect();
+                pool.iter().map(|&slot| (rank(slot), slot)).collect();
             ranked.select_nth_unstable(most);
             pool.clear();
             pool.extend(ranked[..most].iter().map(|(_, slot)| *slot));
@@ -349,23 +322,7 @@ impl Relinking<'_> {
             near.truncate(most);
         }
         near.sort_unstable();
-        let mut linked = kept.to_vec();
-        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
-        for candidate in near {
-            let Some(own) = values.get(candidate.slot) else {
-                continue;
-            };
-            let apart = |&other: &usize| values.rank(own, other) > candidate.rank;
-            match chosen.len() < missing && linked.iter().all(apart) {
-                true => {
-                    linked.push(candidate.slot);
-                    chosen.push(candidate.slot);
-                }
-                false => rest.push(candidate.slot),
-            }
-        }
-        chosen.extend(rest);
-        chosen.truncate(missing);
+        let chosen = diverse(values, &near, kept, missing);
         Ok(chosen
             .into_iter()
             .filter_map(|slot| survey.judged(slot))

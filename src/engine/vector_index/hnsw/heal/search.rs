@@ -4,6 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::met::Met;
 use super::survey::Survey;
 use super::values::Values;
 use crate::recall::exact::distance::Operand;
@@ -41,21 +42,18 @@ pub(super) trait Walked {
 
 /// Searches one after another.
 pub(super) struct Search {
-    /// In which search each slot was met last.
-    met: Vec<u32>,
-    nth: u32,
+    met: Met,
 }
 
 impl Search {
     /// Bytes it takes for so many slots.
     pub(super) fn bytes_for(slots: usize) -> usize {
-        slots * size_of::<u32>()
+        Met::bytes_for(slots)
     }
 
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            met: vec![0; slots],
-            nth: 0,
+            met: Met::new(slots),
         }
     }
 
@@ -115,16 +113,11 @@ impl Search {
         layer: u8,
         width: usize,
     ) -> Result<Vec<Near>, ReadError> {
-        if self.nth == u32::MAX {
-            self.met.fill(0);
-            self.nth = 0;
-        }
-        self.nth += 1;
-        let nth = self.nth;
+        self.met.begin();
         let mut agenda = BinaryHeap::new();
         let mut best = BinaryHeap::new();
         for start in starts {
-            self.met[start.slot] = nth;
+            self.met.meet(start.slot);
             agenda.push(Reverse(start));
             best.push(start);
         }
@@ -134,7 +127,7 @@ impl Search {
                 break;
             }
             let mut targets = walked.targets(next.slot, layer);
-            targets.retain(|&target| std::mem::replace(&mut self.met[target], nth) != nth);
+            targets.retain(|&target| self.met.meet(target));
             values.fetch(source, &walked.survey().graph, &targets)?;
             for slot in targets {
                 let near = Near {

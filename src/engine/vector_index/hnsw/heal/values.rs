@@ -178,8 +178,9 @@ impl Values {
 }
 
 /// Of the elements near another, nearest first, at most `most` that are nearer to it than to each
-/// other, and then the nearest of the rest. Their values were fetched; what has none is left out.
-pub(super) fn diverse(values: &Values, near: &[Near], most: usize) -> Vec<usize> {
+/// other and to those that it is `linked` to, and then the nearest of the rest. Their values were
+/// fetched; what has none is left out.
+pub(super) fn diverse(values: &Values, near: &[Near], linked: &[usize], most: usize) -> Vec<usize> {
     let (mut chosen, mut rest) = (Vec::new(), Vec::new());
     for candidate in near {
         if chosen.len() == most {
@@ -189,7 +190,7 @@ pub(super) fn diverse(values: &Values, near: &[Near], most: usize) -> Vec<usize>
             continue;
         };
         let apart = |other: &usize| values.rank(value, *other) > candidate.rank;
-        match chosen.iter().all(apart) {
+        match linked.iter().chain(&chosen).all(apart) {
             true => chosen.push(candidate.slot),
             false => rest.push(candidate.slot),
         }

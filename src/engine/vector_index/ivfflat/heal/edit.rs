@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::hex;
 use crate::vector_index::edit::PageEdit;
 use crate::vector_index::ivfflat::layout::{CENTER, INSERT_PAGE, has_id};
 use crate::vector_index::page::{Pointed, RawPage, Tid, u32_at};

@@ -6,7 +6,6 @@
 //! | [`survey`] | the lists as they are, read once |
 //! | `centers` | which centre is nearest |
 //! | `training` | where centres of a rebuild would be |
-//! | `hex` | bytes in the journal |
 //!
 //! Plans only: pages are changed by whoever holds the locks, edit by edit, and an edit whose page
 //! is no longer as it was judged is lost.
@@ -20,7 +19,6 @@
 
 mod centers;
 pub mod edit;
-mod hex;
 pub mod survey;
 mod training;
 
