@@ -18,6 +18,7 @@ use ruvector_dag_healing_engine::verification::forecast::Forecast;
 use ruvector_dag_healing_engine::verification::probe::SelfQuery;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::baseline::Baseline;
 use super::edit::{self, BATCH};
@@ -145,8 +146,8 @@ impl Mending {
     }
 
     /// Leads links past what the next vacuum deletes, run by run, and again where some edits were
-    /// lost.
-    pub fn relink(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+    /// lost; tells what was done.
+    pub fn relink(&mut self, id: RepairId, index: &IndexInfo) -> Result<Value, PortError> {
         let shape = Target::of(index)?.shape;
         let limit = guc::config().io_limit_mb;
         let mut tally = Tally::default();
@@ -191,8 +192,7 @@ impl Mending {
             }
         }
         tally.made = tally.planned - tally.lost;
-        let tally = serde_json::json!(tally);
-        transaction(Snapshot::Active, || history::note(id, "relink", &tally))
+        Ok(serde_json::json!(tally))
     }
 
     /// Makes edits of which each is whole by itself and none is taken back; tells how many were lost.

@@ -11,7 +11,7 @@ use ruvector_dag_healing_engine::vector_index::hnsw::heal::Rung;
 use ruvector_dag_healing_engine::vector_index::inspection::{InspectError, InspectOptions};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 use ruvector_dag_healing_engine::verification::comparison::MAX_QUERIES;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::build::{self, Target};
 use super::careful::CarefulPages;
@@ -187,6 +187,27 @@ impl RepairBench {
         Ok(())
     }
 
+    /// Leads links past dead rows in every graph of the table: one vacuum goes through all of them.
+    fn relink_all(&mut self) -> Result<(), PortError> {
+        let id = self.id;
+        let done = self.mending.relink(id, &self.index)?;
+        self.note("relink", &done)?;
+        let table = self.index.table_oid;
+        let all = transaction(Snapshot::Active, || catalog::indexes_of(table))?;
+        let is_other = |other: &&IndexInfo| {
+            other.access_method == "hnsw" && other.index_oid != self.index.index_oid
+        };
+        let mut of_others = Map::new();
+        for other in all.iter().filter(is_other) {
+            let done = Mending::default().relink(id, other)?;
+            of_others.insert(other.index_name.clone(), done);
+        }
+        match of_others.is_empty() {
+            true => Ok(()),
+            false => self.note("relink_of_others", &Value::Object(of_others)),
+        }
+    }
+
     /// What stands for the value that searches end at, if the last look found one.
     fn sink(&self) -> Option<u64> {
         let figures = self.look.as_ref()?.hnsw.as_ref()?;
@@ -279,7 +300,7 @@ impl Workbench for RepairBench {
             StepKind::Entry => self.mending.climb(id, &self.index, Rung::Entry),
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
-            StepKind::Relink => self.mending.relink(id, &self.index),
+            StepKind::Relink => self.relink_all(),
             StepKind::Detour => match self.sink() {
                 Some(key) => self.mending.climb(id, &self.index, Rung::Detour { key }),
                 None => Ok(()),

@@ -13,7 +13,7 @@ use ruvector_dag_healing_engine::ports::{
     ActiveRepair, Catalog, Clock, Executor, Gauge, IssueState, Journal, PortError, Workload,
 };
 use ruvector_dag_healing_engine::repair::guards::{Conditions, Refusal};
-use ruvector_dag_healing_engine::repair::plan::{Approved, PlanFacts, RepairPlan};
+use ruvector_dag_healing_engine::repair::plan::{Approved, OtherIndex, PlanFacts, RepairPlan};
 use ruvector_dag_healing_engine::vector_index::PageSource;
 use ruvector_dag_healing_engine::verification::rollback::StandingSetting;
 use ruvector_dag_healing_engine::workload::CapturedQuery;
@@ -224,10 +224,23 @@ pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
         lists: lists.flatten(),
         build_memory: guc::maintenance_work_mem() as u64,
         build_ms_per_element: journal::build_rate(index)?,
-        vector_indexes: catalog::indexes_of(index.table_oid)?.len() as u32,
+        others: others(index)?,
         io_limit_mb: guc::config().io_limit_mb,
         in_place_failed: history::in_place_failed(index)?,
     })
+}
+
+/// The other vector indexes of its table.
+fn others(index: &IndexInfo) -> Result<Vec<OtherIndex>, PortError> {
+    let of_table = catalog::indexes_of(index.table_oid)?.into_iter();
+    let others = of_table.filter(|other| other.index_oid != index.index_oid);
+    let look = |other: IndexInfo| {
+        Ok(OtherIndex {
+            figures: journal::last_look(&other)?.and_then(|look| look.hnsw),
+            index: other,
+        })
+    };
+    others.map(look).collect()
 }
 
 /// How long to wait for a lock.

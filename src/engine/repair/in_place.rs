@@ -132,9 +132,9 @@ pub(super) fn in_steps(
     }
 }
 
-/// The plan by which a vacuum of the only vector index of a table finds nothing to search for: links
-/// are led past dead rows first. None where that is not possible, was tried in vain on this file of
-/// the index, or does not take less than `limit_ms`.
+/// The plan by which a vacuum finds nothing to search for: links are led past dead rows first, in
+/// every graph of the table. None where that is not possible, was tried in vain on this file of the
+/// index, or does not take less than `limit_ms`.
 pub fn relinked(
     strategy: &str,
     issue: &Issue,
@@ -143,20 +143,30 @@ pub fn relinked(
     limit_ms: f64,
 ) -> Option<RepairPlan> {
     use StepKind::{Baseline, Link, Relink, Vacuum, Verify};
-    let figures = facts.figures.as_ref().filter(|figures| !figures.sampled)?;
-    let memory_bytes = memory(figures, false) + figures.heap_tids * heal::BYTES_PER_ROW;
-    let is_graph = index.access_method == "hnsw" && index.valid && index.shape.is_some();
-    let may = is_graph
-        && facts.vector_indexes <= 1
-        && memory_bytes <= facts.build_memory
-        && !facts.in_place_failed;
-    if !may {
+    let figures = facts.figures.as_ref()?;
+    if index.access_method != "hnsw" || facts.in_place_failed {
         return None;
+    }
+    let others = facts
+        .others
+        .iter()
+        .map(|other| (&other.index, &other.figures));
+    let all = std::iter::once((index, &facts.figures)).chain(others);
+    let (mut memory_bytes, mut relink_ms) = (0, 0.0);
+    for (graph, figures) in all.filter(|(index, _)| index.access_method == "hnsw") {
+        let figures = figures.as_ref().filter(|figures| !figures.sampled)?;
+        let bytes = memory(figures, false) + figures.heap_tids * heal::BYTES_PER_ROW;
+        let room = facts.build_memory.checked_sub(bytes)?;
+        if !graph.valid || graph.shape.is_none() {
+            return None;
+        }
+        relink_ms += heal::relink_ms(figures, room);
+        memory_bytes = memory_bytes.max(bytes);
     }
     let steps = vec![Baseline, Relink, Vacuum, Link, Verify];
     let costs = steps.iter().map(|step| match step {
-        Relink => heal::relink_ms(figures, facts.build_memory - memory_bytes),
-        Vacuum => super::vacuum::untouched_ms(index),
+        Relink => relink_ms,
+        Vacuum => super::vacuum::untouched_ms(index, facts),
         step => cost(*step, figures, index, facts),
     });
     let costs: Vec<f64> = costs.collect();

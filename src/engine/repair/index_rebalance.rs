@@ -97,7 +97,7 @@ fn fails_writes(figures: &HnswFigures) -> bool {
 
 /// What a rebuild costs: from the last measured build of this index, else from the number of
 /// distance computations HNSW needs (elements × ef_construction × 2m × dimensions).
-fn estimate(index: &IndexInfo, facts: &PlanFacts) -> Estimate {
+pub(super) fn estimate(index: &IndexInfo, facts: &PlanFacts) -> Estimate {
     if let Some(figures) = &facts.lists {
         return lists::rebuild(figures, facts);
     }

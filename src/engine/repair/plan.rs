@@ -193,6 +193,15 @@ pub struct Estimate {
     pub memory_bytes: u64,
 }
 
+/// Another vector index of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherIndex {
+    /// Which.
+    pub index: IndexInfo,
+    /// Its figures if it is an HNSW index that was looked at.
+    pub figures: Option<HnswFigures>,
+}
+
 /// What planning needs to know besides the issue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanFacts {
@@ -205,8 +214,9 @@ pub struct PlanFacts {
     pub build_memory: u64,
     /// Measured milliseconds per element of the last build of this index.
     pub build_ms_per_element: Option<f64>,
-    /// Vector indexes of the table, this one included.
-    pub vector_indexes: u32,
+    /// The other vector indexes of the table.
+    #[serde(default)]
+    pub others: Vec<OtherIndex>,
     /// Throttle for reading, in megabytes a second; 0 means none.
     #[serde(default)]
     pub io_limit_mb: u64,

@@ -31,22 +31,20 @@ impl RepairStrategy for VacuumStrategy {
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
         let mut rebuild = index_rebalance::rebuild(self.name(), issue, index, facts);
-        // However little memory a build has, a vacuum searches the index as it is.
-        let roomy = PlanFacts {
-            build_memory: u64::MAX,
-            ..facts.clone()
+        let in_place_ms = vacuum_ms(index, facts);
+        // With other indexes the table's vacuum goes through those in any case.
+        let is_rebuilt = facts.others.is_empty() && rebuild.estimate.duration_ms < in_place_ms;
+        let least_ms = match is_rebuilt {
+            true => rebuild.estimate.duration_ms,
+            false => in_place_ms,
         };
-        let build = index_rebalance::rebuild(self.name(), issue, index, &roomy);
-        let in_place_ms = vacuum_ms(index, facts, build.estimate.duration_ms);
-        let least_ms = rebuild.estimate.duration_ms.min(in_place_ms);
         // Its pages stay: where most of them would be empty they are better built anew.
         if dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
             && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts, least_ms)
         {
             return relinked;
         }
-        // With other indexes the table's vacuum goes through those in any case.
-        if facts.vector_indexes <= 1 && rebuild.estimate.duration_ms < in_place_ms {
+        if is_rebuilt {
             // Kept, the old index would be vacuumed as well.
             rebuild.reversible = false;
             rebuild.repair_type = "index_rebuild_and_vacuum".into();
@@ -71,21 +69,37 @@ impl RepairStrategy for VacuumStrategy {
     }
 }
 
-/// What pgvector's vacuum takes, in milliseconds. It searches anew for the neighbours of each element
-/// that stays and has a link to one that goes, in a graph that still has all of them.
-fn vacuum_ms(index: &IndexInfo, facts: &PlanFacts, build_ms: f64) -> f64 {
-    let untouched = untouched_ms(index);
+/// What a vacuum of the table takes, in milliseconds.
+fn vacuum_ms(index: &IndexInfo, facts: &PlanFacts) -> f64 {
+    let of_others = facts.others.iter().map(|other| {
+        let facts = PlanFacts {
+            figures: other.figures.clone(),
+            ..PlanFacts::default()
+        };
+        searches_ms(&other.index, &facts)
+    });
+    untouched_ms(index, facts) + searches_ms(index, facts) + of_others.sum::<f64>()
+}
+
+/// What pgvector's vacuum takes to search anew for the neighbours of each element that stays and has a
+/// link to one that goes, in a graph that still has all of them, in milliseconds.
+fn searches_ms(index: &IndexInfo, facts: &PlanFacts) -> f64 {
     if index.access_method != "hnsw" {
-        return untouched;
+        return 0.0;
     }
+    // However little memory a build has, a vacuum searches the index as it is.
+    let roomy = PlanFacts {
+        build_memory: u64::MAX,
+        ..facts.clone()
+    };
+    let build_ms = index_rebalance::estimate(index, &roomy).duration_ms;
     let figures = facts.figures.as_ref();
     let live = (index.live_rows as f64).max(1.0);
     let dead = dead_share(index, facts);
     let links = FILL * 2.0 * figures.map_or(16.0, |f| f64::from(f.m));
     let relinked = live * (1.0 - (1.0 - dead).powf(links));
     // Shrinks to the live ones, but is searched with the dead ones in it.
-    let searches = relinked * build_ms / live * RELINK_BUILDS / (1.0 - dead).max(0.1);
-    untouched + searches
+    relinked * build_ms / live * RELINK_BUILDS / (1.0 - dead).max(0.1)
 }
 
 /// Share of the index's entries whose rows are dead.
@@ -96,7 +110,8 @@ fn dead_share(index: &IndexInfo, facts: &PlanFacts) -> f64 {
     ((entries - live) / entries.max(1.0)).clamp(0.0, 1.0)
 }
 
-/// What a vacuum takes that finds nothing to link anew, in milliseconds.
-pub(super) fn untouched_ms(index: &IndexInfo) -> f64 {
-    500.0 + index.blocks as f64 * PAGE_MS
+/// What a vacuum takes that finds nothing to link anew in any index of the table, in milliseconds.
+pub(super) fn untouched_ms(index: &IndexInfo, facts: &PlanFacts) -> f64 {
+    let of_others = facts.others.iter().map(|other| other.index.blocks);
+    500.0 + (index.blocks + of_others.sum::<u64>()) as f64 * PAGE_MS
 }

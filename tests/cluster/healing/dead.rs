@@ -109,9 +109,50 @@ fn dead_rows_that_somebody_may_still_see_are_left_alone() {
 }
 
 #[test]
-fn where_the_table_has_other_indexes_it_is_vacuumed() {
+fn links_are_led_past_dead_rows_in_every_graph_of_the_table() {
+    let stage = Stage::start(options());
+    embeddings(&stage);
+    stage.execute("CREATE INDEX churned_other ON churned USING hnsw (embedding vector_l2_ops)");
+    stage.execute("DELETE FROM churned WHERE id % 5 < 2");
+    stage.server.reset("ruvector.dag_healing_enabled");
+    stage.wait_until_healed("churned");
+    let history: serde_json::Value =
+        stage.value("SELECT to_jsonb(h) FROM ruvector_dag_repair_history('churned') h");
+    assert_eq!(history["repair_type"], "in_place", "{history:#}");
+    let details = &history["details"];
+    let doomed = details["relink"]["doomed"].as_i64().expect("a number");
+    let of_others = details["relink_of_others"].as_object().expect("others");
+    assert_eq!(of_others.len(), 1, "{of_others:?}");
+    let of_other = of_others.values().next().map(|done| &done["doomed"]);
+    let of_other = of_other
+        .and_then(serde_json::Value::as_i64)
+        .expect("a number");
+    for index in ["churned_embedding", "churned_other"] {
+        let faults: i64 = stage.value(&format!(
+            "SELECT count(*) FROM ruvector_dag_index_check('{index}', true)"
+        ));
+        assert_eq!(faults, 0, "{index}");
+        let doomed = match history["index"] == index {
+            true => doomed,
+            false => of_other,
+        };
+        assert!(doomed > 1_900, "{index}: {history:#}");
+        let row = stage.client().query_one(
+            &format!(
+                "SELECT deleted_elements, orphan_count FROM ruvector_dag_hnsw_health('{index}')"
+            ),
+            &[],
+        );
+        let row = row.expect("the index's health");
+        assert_eq!((row.get(0), row.get(1)), (doomed, 0_i64), "{index}");
+    }
+}
+
+#[test]
+fn where_the_table_has_other_indexes_and_memory_is_short_it_is_vacuumed() {
     let stage = Stage::start(options());
     stage.server.set("ruvector.dag_healing_enabled", "off");
+    stage.server.set("maintenance_work_mem", "1MB");
     stage.items("twice", 3_000);
     stage.execute("CREATE INDEX twice_other ON twice USING hnsw (embedding vector_cosine_ops)");
     stage.execute("DELETE FROM twice WHERE id % 5 < 2");

@@ -4,7 +4,7 @@ use ruvector_dag_healing_engine::repair::guards::{
     Conditions, OldestTransaction, Refusal, approve, approve_on_request,
 };
 use ruvector_dag_healing_engine::repair::index_rebalance::{self, IndexRebalanceStrategy};
-use ruvector_dag_healing_engine::repair::plan::{PlanFacts, RepairPlan, StepKind};
+use ruvector_dag_healing_engine::repair::plan::{OtherIndex, PlanFacts, RepairPlan, StepKind};
 use ruvector_dag_healing_engine::repair::strategy::RepairStrategy;
 use ruvector_dag_healing_engine::repair::vacuum::VacuumStrategy;
 use ruvector_dag_healing_engine::settings::HealingConfig;
@@ -22,7 +22,6 @@ fn plan() -> RepairPlan {
         figures: Some(healthy(5_000)),
         build_memory: 64 << 20,
         build_ms_per_element: None,
-        vector_indexes: 1,
         ..PlanFacts::default()
     };
     IndexRebalanceStrategy.plan(&fragmentation(0.8), &index("i"), &facts)
@@ -177,7 +176,6 @@ fn a_measured_build_replaces_the_guess_and_a_spilled_one_costs_more() {
             figures: Some(healthy(100_000)),
             build_memory,
             build_ms_per_element,
-            vector_indexes: 1,
             ..PlanFacts::default()
         };
         IndexRebalanceStrategy
@@ -204,6 +202,15 @@ fn l2() -> IndexShape {
     }
 }
 
+/// Another graph of the table.
+fn other(figures: Option<HnswFigures>) -> OtherIndex {
+    let index = IndexInfo {
+        shape: Some(l2()),
+        ..index("other")
+    };
+    OtherIndex { index, figures }
+}
+
 /// Whether a repair may start by itself, or the code of the reason why not.
 fn approved(plan: RepairPlan) -> Result<(), String> {
     let config = HealingConfig {
@@ -225,7 +232,6 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
             figures: Some(figures),
             build_memory: 1 << 40,
             build_ms_per_element: None,
-            vector_indexes: 1,
             ..PlanFacts::default()
         };
         change(&mut index, &mut facts);
@@ -247,7 +253,7 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
     assert!(!many.reversible && many.estimate.disk_bytes > 0);
     let others: [&Change; 3] = [
         // The others are vacuumed in any case.
-        &|_, facts| facts.vector_indexes = 2,
+        &|_, facts| facts.others = vec![other(None)],
         // Lists have nothing to link anew.
         &|index, _| index.access_method = "ivfflat".into(),
         // A build that does not fit into memory is dear.
@@ -273,8 +279,22 @@ fn dead_rows_are_taken_out_in_the_cheaper_way() {
         assert_eq!(relinked.costs_ms.len(), steps.len());
         assert!(approved(relinked).is_ok());
     }
-    let not: [&Change; 3] = [
-        &|_, facts| facts.vector_indexes = 2,
+    // In every graph of the table.
+    let with_another = plan(0.4, &|index, facts| {
+        shaped(index, facts);
+        facts.others = vec![other(Some(healthy(100_000)))];
+    });
+    let alone = plan(0.4, shaped);
+    assert_eq!(with_another.steps, alone.steps);
+    let costs = [with_another, alone].map(|plan| plan.costs_ms[1]);
+    assert!(costs[0] > 1.9 * costs[1], "{costs:?}");
+    let not: [&Change; 4] = [
+        // Of another graph nothing is known yet, or it does not fit into memory.
+        &|_, facts| facts.others = vec![other(None)],
+        &|_, facts| {
+            facts.others = vec![other(Some(healthy(10_000_000)))];
+            facts.build_memory = 1 << 30;
+        },
         &|_, facts| facts.in_place_failed = true,
         // The graph does not fit into memory.
         &|_, facts| facts.build_memory = 1 << 20,
@@ -309,7 +329,6 @@ fn an_index_that_fails_writes_is_not_kept() {
             figures: Some(figures),
             build_memory: 1 << 30,
             build_ms_per_element: None,
-            vector_indexes: 1,
             ..PlanFacts::default()
         };
         index_rebalance::rebuild("any", &fragmentation(0.8), &index("i"), &facts).reversible

@@ -76,7 +76,6 @@ fn approved(valid: bool) -> Approved {
         figures: None,
         build_memory: 1 << 30,
         build_ms_per_element: None,
-        vector_indexes: 1,
         ..PlanFacts::default()
     };
     let plan = IndexRebalanceStrategy.plan(&fragmentation(0.8), &index, &facts);

@@ -177,7 +177,6 @@ fn tuned(bench: &mut Bench) -> Outcome {
         figures: None,
         build_memory: 1 << 30,
         build_ms_per_element: None,
-        vector_indexes: 1,
         ..PlanFacts::default()
     };
     let plan = ParameterTuningStrategy.plan(&issue, &index("i"), &facts);

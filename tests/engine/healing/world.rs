@@ -230,7 +230,6 @@ impl Executor for World {
             figures,
             build_memory: 1 << 30,
             build_ms_per_element: None,
-            vector_indexes: 1,
             ..PlanFacts::default()
         })
     }
