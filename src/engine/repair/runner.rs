@@ -76,10 +76,15 @@ pub fn carry_out(
         after: None,
         copied: false,
         swapped: false,
+        stays: false,
         keep_old: keep_old && plan.plan().reversible,
     };
     let ending = match run.all_steps(plan, strategy) {
         Ok(Verdict::Keep) => Ending::Succeeded,
+        Ok(Verdict::Undo(reason)) if run.stays => {
+            let reason = format!("{reason}; what was done cannot be taken back");
+            Ending::Failed(PortError::Failed(reason))
+        }
         Ok(Verdict::Undo(reason)) => Ending::RolledBack(reason),
         // Once swapped the outcome stands.
         Err(_) if run.swapped => Ending::Succeeded,
@@ -101,6 +106,8 @@ struct Run<'a> {
     copied: bool,
     /// The outcome is in place.
     swapped: bool,
+    /// Something was done that nobody can take back.
+    stays: bool,
     keep_old: bool,
 }
 
@@ -153,6 +160,7 @@ impl Run<'_> {
                         StepKind::CreateCopy => self.copied = true,
                         StepKind::Swap | StepKind::SetParameter => self.swapped = true,
                         StepKind::Drop => self.copied = false,
+                        StepKind::Relink | StepKind::Vacuum => self.stays = true,
                         _ => {}
                     }
                 }

@@ -262,10 +262,14 @@ fn measured(orphans: u64) -> Measured {
 }
 
 fn run(bench: &mut Bench) -> Outcome {
-    let plan = plan(&orphans(500), &graph(), &facts(500));
-    let approved = approve_on_request(plan, &Conditions::default()).expect("it may start");
+    run_for(&orphans(500), &graph(), &facts(500), bench)
+}
+
+fn run_for(issue: &Issue, index: &IndexInfo, facts: &PlanFacts, bench: &mut Bench) -> Outcome {
     let strategies = registry();
-    let strategy = strategy_for(&strategies, &orphans(500)).expect("a strategy");
+    let strategy = strategy_for(&strategies, issue).expect("a strategy");
+    let plan = strategy.plan(issue, index, facts);
+    let approved = approve_on_request(plan, &Conditions::default()).expect("it may start");
     carry_out(&approved, strategy, bench, measured(500), true)
 }
 
@@ -313,6 +317,29 @@ fn what_does_not_help_is_taken_back() {
         run(&mut Bench::new(9, Some((9, 9)))).ending,
         Ending::Succeeded
     );
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_no_rollback_and_a_rebuild_follows() {
+    let issue = Issue::Index(IndexIssue::DeadTuples {
+        index: "i".into(),
+        share: 0.2,
+    });
+    let mut bench = Bench::new(0, Some((9, 8)));
+    let (mut index, mut facts) = (graph(), facts(0));
+    index.live_rows = 80_000;
+    facts.figures.as_mut().expect("figures").heap_tids = 100_000;
+    let outcome = run_for(&issue, &index, &facts, &mut bench);
+    assert!(bench.log.contains(&"relink".into()), "{:?}", bench.log);
+    let Ending::Failed(error) = &outcome.ending else {
+        panic!("{:?}", outcome.ending);
+    };
+    let error = error.to_string();
+    assert!(
+        error.contains("recall@10") && error.ends_with("cannot be taken back"),
+        "{error}"
+    );
+    assert!(outcome.calls_for_rebuild().is_some());
 }
 
 #[test]
