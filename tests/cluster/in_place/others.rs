@@ -135,6 +135,22 @@ fn a_table_that_is_locked_is_not_queued_for() {
 }
 
 #[test]
+fn who_has_a_table_locked_for_a_moment_is_no_obstacle() {
+    let stage = quiet(options().setting("ruvector.dag_healing_lock_timeout", "1min"));
+    with_orphans(&stage);
+    let _holder = stage.open_transaction("LOCK TABLE docs IN SHARE UPDATE EXCLUSIVE MODE");
+    let mut client = stage.client();
+    let mut refusal = || ask(&mut client, "docs", "orphan_nodes", true)["refusal"].clone();
+    assert_eq!(refusal(), serde_json::Value::Null);
+    stage.server.set("ruvector.dag_healing_lock_timeout", "1ms");
+    stage.wait_for("SELECT current_setting('ruvector.dag_healing_lock_timeout') = '1ms'");
+    let refusal = refusal();
+    assert_eq!(refusal["code"], "table_locked", "{refusal}");
+    let reason = refusal["reason"].as_str().expect("a reason");
+    assert!(reason.contains("(ShareUpdateExclusiveLock)"), "{reason}");
+}
+
+#[test]
 fn nothing_is_lost_while_others_write_and_vacuum() {
     let stage = stage();
     with_orphans(&stage);
