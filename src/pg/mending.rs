@@ -37,7 +37,7 @@ const DETOUR_ROUNDS: u32 = 12;
 /// The same where a vacuum follows, which sees to what is left.
 const RELINK_ROUNDS: u32 = 2;
 /// How long a table may be in use by others before the repair is given up for now.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Edits planned before they are made, about, and the next are planned.
 const RELINK_BATCH: usize = 4096;
 /// Pages looked at for an edit, about.
