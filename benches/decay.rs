@@ -76,9 +76,16 @@ fn main() {
         keys.iter().map(|key| ms(&details[step][*key])).sum::<f64>()
     };
     let (relink, vacuum, link) = (of("relink"), ms(&details["vacuum_ms"]), of("link"));
+    let part = |key: &str| ms(&details["relink"][key]);
     println!(
-        "links led past {} elements {relink:.0} ms, vacuum {vacuum:.0} ms, orphans linked {link:.0} ms: {:.0} % of the rebuild, comparing recall aside",
+        "links led past {} elements: read in {:.0} ms, planned in {:.0}, written in {:.0}",
         details["relink"]["doomed"],
+        part("survey_ms"),
+        part("plan_ms"),
+        part("write_ms"),
+    );
+    println!(
+        "all of that {relink:.0} ms, vacuum {vacuum:.0} ms, orphans linked {link:.0} ms: {:.0} % of the rebuild, comparing recall aside",
         (relink + vacuum + link) / 10.0 / took.as_secs_f64(),
     );
 }
