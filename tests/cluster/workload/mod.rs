@@ -54,12 +54,14 @@ fn kept(server: &Server) -> Vec<Vec<u8>> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+fn first_component(value: &[u8]) -> f32 {
+    let bytes = value[4..8].try_into().expect("a component");
+    f32::from_le_bytes(bytes)
+}
+
 /// The first components of the vectors that are kept, in order, as whole numbers.
 fn kept_points(server: &Server) -> Vec<i32> {
-    let first = |value: &Vec<u8>| {
-        let bytes = value[4..8].try_into().expect("a component");
-        f32::from_le_bytes(bytes) as i32
-    };
+    let first = |value: &Vec<u8>| first_component(value) as i32;
     let mut points: Vec<i32> = kept(server).iter().map(first).collect();
     points.sort_unstable();
     points
