@@ -292,10 +292,16 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));
     writers.into_iter().for_each(Busy::stop);
-    // Where a vacuum links more anew than the repair comes to, it does not help, and is undone.
+    // Where a vacuum links more anew than the repair comes to, it does not help, and is undone; where
+    // one takes too long, it gives way.
     let helped = repair.status == "succeeded";
     let undone = repair.status == "rolled_back" && repair.error.contains("not shown to rise");
-    assert!(helped || undone, "{repair:?}: {:#}", history(&stage));
+    let gave_way = repair.status == "failed" && repair.error.ends_with("is in use");
+    assert!(
+        helped || undone || gave_way,
+        "{repair:?}: {:#}",
+        history(&stage)
+    );
     let mut client = stage.client();
     assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
     crate::harness::vacuum(&mut client, "docs");
