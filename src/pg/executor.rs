@@ -42,8 +42,8 @@ struct Facts {
 }
 
 /// A concurrent build waits for every transaction of the database that is older and holds a
-/// snapshot or a lock; prepared transactions wait for somebody to end them. Who has the table locked
-/// only just now is soon gone: every lock is tried for as long as that.
+/// snapshot or a lock; prepared transactions wait for somebody to end them. Who has had
+/// the table locked for less than lock_timeout is no obstacle: locks are tried for as long.
 const FACTS: &str = "
 WITH oldest AS (
     SELECT extract(epoch FROM clock_timestamp() - xact_start)::double precision AS seconds,

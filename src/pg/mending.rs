@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::baseline::Baseline;
-use super::edit::{self, BATCH};
+use super::edit;
 use super::graveyard::BackgroundTable;
 use super::measuring::{Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
@@ -38,7 +38,9 @@ const DETOUR_ROUNDS: u32 = 12;
 const RELINK_ROUNDS: u32 = 2;
 /// How long a table may be in use by others before the repair is given up for now.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// Edits planned before they are made, about, and the next are planned.
+/// Edits written down before they are made.
+const BATCH: usize = 256;
+/// The same, about, where nothing is written down: the next are planned when these are made.
 const RELINK_BATCH: usize = 4096;
 /// Pages looked at for an edit, about.
 const PAGES_OF_AN_EDIT: u64 = 3;

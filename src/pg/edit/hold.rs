@@ -11,13 +11,16 @@ use crate::pg::pages::OpenIndex;
 use crate::pg::xact::{Snapshot, transaction};
 use crate::pg::{catalog, lifecycle, locks};
 
+/// How table and index are held. Weaker locks, which inserts and vacuums have on an index, do not
+/// conflict; whoever waits for either is seen.
 const MODE: u32 = pg_sys::ShareUpdateExclusiveLock;
 
 /// `ShareUpdateExclusiveLock` on a table: no vacuum runs, nobody alters it, and everybody reads
 /// and writes. One transaction without a snapshot, at whose end it goes.
 pub struct Hold {
     index: OpenIndex,
-    table: u32,
+    /// The table and the index.
+    relations: [u32; 2],
     since: Instant,
 }
 
@@ -42,14 +45,14 @@ impl Hold {
             if catalog::table_of(oid) != Some(index.table_oid) {
                 return Err(gone());
             }
-            locks::lock_within(oid.into(), pg_sys::RowExclusiveLock, limit)?;
+            locks::lock_within(oid.into(), MODE, limit)?;
             let open = OpenIndex::open(oid, true).ok_or_else(gone)?;
             if open.relfilenode() != index.relfilenode || !open.is_kept_up() {
                 return Err(gone());
             }
             work(&mut Self {
                 index: open,
-                table: index.table_oid,
+                relations: [index.table_oid, oid],
                 since,
             })
         })
@@ -60,9 +63,10 @@ impl Hold {
         self.since.elapsed()
     }
 
-    /// Whether anybody waits for it.
+    /// Whether anybody waits for the table or the index.
     pub fn is_waited_for(&self) -> bool {
-        locks::has_waiters(self.table, MODE)
+        let has_waiters = |&relation: &u32| locks::has_waiters(relation, MODE);
+        self.relations.iter().any(has_waiters)
     }
 
     /// The pages of the index.

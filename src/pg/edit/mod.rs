@@ -7,7 +7,8 @@
 //! and a record in the log, which makes the change whole or not at all (`page`).
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
-//! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it.
+//! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it, and
+//! inserts are not waited for any longer than that meanwhile.
 
 mod hold;
 mod page;
@@ -22,8 +23,6 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use update_lock::UpdateLock;
 
-/// Edits written down together.
-pub const BATCH: usize = 256;
 /// Time for which it is held although somebody waits, at most.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 /// The same where nobody does: autovacuum does not wait, it goes to the next table.
@@ -62,10 +61,9 @@ pub fn make<E: PageEdit>(
                 break;
             }
             if holds.len() == batch.done {
-                let began = hold.held();
                 let next = &edits[batch.done..edits.len().min(batch.done + look)];
                 holds.extend(E::all_hold(next, hold.pages())?);
-                if 4 * (hold.held() - began) < time {
+                if 4 * (hold.held() - held) < time {
                     look *= 2;
                 }
             }
@@ -75,7 +73,10 @@ pub fn make<E: PageEdit>(
                 |edit: &&E| edit.block() == first.block() && edit.excludes_inserts() == exclusive;
             let rest = edits[batch.done..holds.len()].iter();
             let end = batch.done + rest.take_while(alike).count();
-            let lock = UpdateLock::take(hold.index(), exclusive, limit)?;
+            let lock = match UpdateLock::take(hold.index(), exclusive, time) {
+                Err(PortError::Busy(_)) if batch.done > 0 => break,
+                lock => lock?,
+            };
             let mut run = Vec::with_capacity(end - batch.done);
             for nth in batch.done..end {
                 let holds = match holds[nth] {

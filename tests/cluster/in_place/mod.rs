@@ -7,8 +7,9 @@ mod faults;
 mod lists;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
-// Others who write, wait, hold locks or end the repair.
+// Where repairs are held, and what ends them there.
 mod held;
+// Others who write, wait, hold locks or end the repair.
 mod others;
 mod plant;
 // Damage again and again while others write and vacuum.

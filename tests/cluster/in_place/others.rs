@@ -136,18 +136,43 @@ fn a_table_that_is_locked_is_not_queued_for() {
 
 #[test]
 fn who_has_a_table_locked_for_a_moment_is_no_obstacle() {
-    let stage = quiet(options().setting("ruvector.dag_healing_lock_timeout", "1min"));
+    let stage = quiet(
+        options()
+            .setting("ruvector.dag_healing_lock_timeout", "1min")
+            .setting("max_prepared_transactions", 1),
+    );
     with_orphans(&stage);
-    let _holder = stage.open_transaction("LOCK TABLE docs IN SHARE UPDATE EXCLUSIVE MODE");
+    let holder = stage.open_transaction("LOCK TABLE docs IN SHARE UPDATE EXCLUSIVE MODE");
     let mut client = stage.client();
     let mut refusal = || ask(&mut client, "docs", "orphan_nodes", true)["refusal"].clone();
     assert_eq!(refusal(), serde_json::Value::Null);
     stage.server.set("ruvector.dag_healing_lock_timeout", "1ms");
     stage.wait_for("SELECT current_setting('ruvector.dag_healing_lock_timeout') = '1ms'");
-    let refusal = refusal();
-    assert_eq!(refusal["code"], "table_locked", "{refusal}");
-    let reason = refusal["reason"].as_str().expect("a reason");
-    assert!(reason.contains("(ShareUpdateExclusiveLock)"), "{reason}");
+    let is_locked_by = |refusal: serde_json::Value, who: &str| {
+        assert_eq!(refusal["code"], "table_locked", "{refusal}");
+        let reason = refusal["reason"].as_str().expect("a reason");
+        let by = format!("the table is locked by {who}");
+        assert!(reason.starts_with(&by), "{reason}");
+    };
+    is_locked_by(refusal(), "process");
+    drop(holder);
+    stage.wait_for("SELECT count(*) = 0 FROM pg_locks WHERE relation = 'docs'::regclass");
+    assert_eq!(refusal(), serde_json::Value::Null);
+    // Nobody knows for how long one has it that is no process any more.
+    stage
+        .server
+        .set("ruvector.dag_healing_lock_timeout", "1min");
+    let prepare =
+        "BEGIN; LOCK TABLE docs IN SHARE UPDATE EXCLUSIVE MODE; PREPARE TRANSACTION 'one'";
+    stage
+        .client()
+        .batch_execute(prepare)
+        .expect("a prepared transaction");
+    is_locked_by(
+        refusal(),
+        "a prepared transaction (ShareUpdateExclusiveLock)",
+    );
+    stage.execute("ROLLBACK PREPARED 'one'");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use postgres::Client;
+use postgres::{Client, Row};
 
 use crate::harness::{Dice, Server, skip, wait_until};
 use crate::values::{copy, literal};
@@ -47,13 +47,12 @@ fn ask(server: &Server, client: &mut Client, points: &[Vec<f64>]) -> f64 {
         distances.sort_by(f64::total_cmp);
         let farthest = distances[K - 1] + 1e-6;
         let query = literal(&query);
-        let sql = format!("SELECT id FROM items ORDER BY v <-> '{query}' LIMIT {K}");
-        let answer = client.query(&sql, &[]).expect("an answer");
+        let answer = nearest(client, &query);
         found += answer
             .iter()
             .filter(|row| apart(&points[row.get::<_, i32>(0) as usize]) <= farthest)
             .count();
-        asked.push((query, sql));
+        asked.push(query);
         if nth % 50 == 0 || nth == QUERIES {
             ask_again(server, client, &asked);
         }
@@ -61,29 +60,27 @@ fn ask(server: &Server, client: &mut Client, points: &[Vec<f64>]) -> f64 {
     found as f64 / (QUERIES * K) as f64
 }
 
+/// What `items` has near a point.
+fn nearest(client: &mut Client, query: &str) -> Vec<Row> {
+    let sql = format!("SELECT id FROM items ORDER BY v <-> '{query}' LIMIT {K}");
+    client.query(&sql, &[]).expect("an answer")
+}
+
 /// Asks those again that are not kept: who asks does not wait for the healer, which may be taking up others
 /// at that moment.
-fn ask_again(server: &Server, client: &mut Client, asked: &[(String, String)]) {
-    let first_of = |query: &str| -> f32 {
-        let first = query[1..].split(',').next().unwrap_or_default();
-        first.parse().expect("a component")
-    };
-    for _ in 0..3 {
-        let kept: Vec<f32> = kept(server)
-            .iter()
-            .map(|value| first_component(value))
-            .collect();
-        if kept.len() == asked.len() {
-            return;
+fn ask_again(server: &Server, client: &mut Client, asked: &[String]) {
+    wait_until("all queries are kept", LIMIT, || {
+        let kept = kept(server);
+        let is_kept = |query: &String| {
+            let first = query[1..].split(',').next().map(str::parse);
+            let first: f32 = first.and_then(Result::ok).expect("a component");
+            kept.iter().any(|value| first_component(value) == first)
+        };
+        for query in asked.iter().filter(|query| !is_kept(query)) {
+            nearest(client, query);
         }
-        for (_, sql) in asked
-            .iter()
-            .filter(|(query, _)| !kept.contains(&first_of(query)))
-        {
-            client.query(sql, &[]).expect("an answer");
-        }
-    }
-    panic!("{} were asked and are not kept", asked.len());
+        kept.len() == asked.len()
+    });
 }
 
 /// Recall as it is measured with so many queries, and where they came from.

@@ -54,6 +54,7 @@ fn kept(server: &Server) -> Vec<Vec<u8>> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// The first component of a vector that is kept.
 fn first_component(value: &[u8]) -> f32 {
     let bytes = value[4..8].try_into().expect("a component");
     f32::from_le_bytes(bytes)

@@ -56,6 +56,16 @@ fn applied(index: &Index, built: &Built, edits: &[Edit]) -> Index {
     read_back(index, built, &pages)
 }
 
+/// A graph in which most rows are gone, so that some lists cannot be filled up; which they are, and the
+/// edits that lead links past them.
+fn few_left() -> (Index, Built, Vec<usize>, Vec<Edit>) {
+    let index = grown(&points(30, 4, 5), 6);
+    let built = index.build();
+    let gone: Vec<usize> = (1..30).filter(|i| i % 4 > 0).collect();
+    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    (index, built, gone, edits)
+}
+
 /// Every third element but the entry point.
 fn a_third(index: &Index) -> Vec<usize> {
     (1..index.elements.len()).filter(|i| i % 3 == 1).collect()
@@ -167,10 +177,7 @@ fn an_edit_is_lost_where_what_was_dead_has_a_new_row() {
 #[test]
 fn an_edit_is_lost_where_a_link_that_is_to_go_is_another_by_now() {
     // Lists with room for all that comes and for what does not go as well.
-    let index = grown(&points(30, 4, 5), 6);
-    let built = index.build();
-    let gone: Vec<usize> = (1..30).filter(|i| i % 4 > 0).collect();
-    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let (index, _, gone, edits) = few_left();
     let mut changed = index.clone();
     for (i, el) in changed.elements.iter_mut().enumerate() {
         let goes = |link: &Link| matches!(link, Link::To(to) if gone.contains(to));
@@ -216,11 +223,7 @@ fn what_lies_behind_a_link_that_stays_is_not_linked_as_well() {
 
 #[test]
 fn inserts_are_kept_out_only_where_a_layer_gets_shorter() {
-    // So few are left that some lists cannot be filled up.
-    let index = grown(&points(30, 4, 5), 6);
-    let built = index.build();
-    let gone: Vec<usize> = (1..30).filter(|i| i % 4 > 0).collect();
-    let edits = relinked(&built.pages, &gone, MEMORY).expect("ample memory");
+    let (index, built, _, edits) = few_left();
     let (mut shorter, mut longer) = (0, 0);
     for edit in edits {
         let excludes = edit.excludes_inserts();
