@@ -82,7 +82,8 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         let probe = after.probe.as_ref()?;
         searched_worse(before.probe.as_ref(), probe)
     };
-    match unmended.or_else(worse) {
+    // What searches lost is the graver reason.
+    match worse().or(unmended) {
         Some(reason) => Verdict::Undo(reason),
         None => Verdict::Keep,
     }

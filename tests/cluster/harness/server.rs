@@ -400,6 +400,25 @@ impl Server {
         format!("--- the server's log ends ---\n{}\n---", tail.join("\n"))
     }
 
+    /// What every process is at and what it waits for, for a message; why that cannot be told if so.
+    fn activity(&self) -> String {
+        let lines = self.try_client("postgres").and_then(|mut client| {
+            client.query(
+                "SELECT concat_ws(' ', pid, datname, backend_type, state, wait_event_type, wait_event,
+                     'xmin=' || backend_xmin, now() - xact_start, left(query, 80)) FROM pg_stat_activity
+                 UNION ALL
+                 SELECT concat_ws(' ', pid, 'waits for', mode, locktype, relation::regclass, virtualxid,
+                     transactionid) FROM pg_locks WHERE NOT granted",
+                &[],
+            )
+        });
+        let lines = match lines {
+            Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        format!("--- the server's processes ---\n{}", lines.join("\n"))
+    }
+
     fn log_file(&self) -> PathBuf {
         self.process.folder.join("log")
     }
@@ -447,7 +466,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.log_tail());
+            eprintln!("{}\n{}", self.activity(), self.log_tail());
         }
     }
 }

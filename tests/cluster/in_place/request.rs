@@ -157,7 +157,9 @@ fn links_after_which_less_is_found_are_taken_out_and_a_rebuild_follows_under_the
     let history = history(&stage, "docs");
     let details = &history["details"];
     let reason = details["in_place"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("recall"), "{repair:?} {history:#}");
+    // Or an insert that ended among them has left them unlinked, as pgvector does where it is full.
+    let is_worse = reason.starts_with("recall") || reason.ends_with("orphans remain");
+    assert!(is_worse, "{repair:?} {history:#}");
     assert!(
         details["taken_back"]["edits"].as_i64() > Some(100),
         "{history:#}"
