@@ -273,6 +273,7 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
             history["details"]["forecast"],
             history["error"],
         );
+        println!("  {}", history["details"]["regroup"]);
         if history["details"]["recenter"]["made"].as_u64() > Some(0) {
             let ms = |step: &str, what: &str| history["details"][step][what].as_f64();
             let took = [ms("forecast", "survey_ms"), ms("recenter", "write_ms")];

@@ -63,6 +63,8 @@ CREATE TABLE ruvector_dag_healing.repair (
     spare_index oid,
     spare_name text,
     swapped boolean NOT NULL DEFAULT false,
+    -- Whether entries of the index are on their way from list to list.
+    moving boolean NOT NULL DEFAULT false,
     -- Until when the replaced index is kept so that the repair can be undone.
     keep_until timestamptz,
     before jsonb,

@@ -104,6 +104,7 @@ fn plan(finding: &Finding) -> RepairPlan {
     let facts = PlanFacts {
         figures: seen.or(facts.figures.clone()),
         lists: lists.or(facts.lists.clone()),
+        asked_for: true,
         ..facts
     };
     strategy.plan(&finding.issue, &finding.index, &facts)

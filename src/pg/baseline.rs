@@ -48,16 +48,17 @@ impl Baseline {
         self.effort
     }
 
-    /// Has the index answer the same queries once more; those of which a neighbour has gone since
-    /// are left out.
+    /// Has the index answer the same queries once more, at the setting in force or another; those of
+    /// which a neighbour has gone since are left out.
     pub fn again(
         &self,
         target: &Target,
+        effort: Option<u32>,
         sparing: &Sparing<'_>,
     ) -> Result<Option<AskedTwice>, PortError> {
         let answered = in_background(&target.info, sparing, |table, _| {
             with_searches(target, table, |table, index| {
-                let effort = index.effort();
+                let effort = effort.unwrap_or_else(|| index.effort());
                 let after = self.truth.ask(index, table, effort)?;
                 Ok((self.truth.stands(table)?, after))
             })

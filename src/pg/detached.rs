@@ -8,7 +8,7 @@ use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
 use serde_json::json;
 
-use super::{lifecycle, sql};
+use super::{history, lifecycle, sql};
 
 /// Writes down rows that are about to be taken out.
 pub fn intend(id: RepairId, rows: &[HeapTid]) -> Result<(), PortError> {
@@ -57,8 +57,9 @@ pub fn forget(index: &IndexInfo) -> Result<(), PortError> {
     )
 }
 
-/// Takes the rows of a repair off the list: its index is gone.
+/// Takes the rows of a repair off the list, and those that are to move: its index is gone.
 pub fn forget_repair(id: RepairId) -> Result<(), PortError> {
+    history::set_moving(id, false)?;
     sql::run(
         "DELETE FROM ruvector_dag_healing.detached WHERE repair_id = ($1->>'id')::bigint",
         &json!({"id": id}),

@@ -3,7 +3,7 @@
 
 use ruvector_dag_healing_engine::model::RepairId;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::edit::Undo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::sql;
 
 /// Writes down a batch of edits that is about to be made, and how many of how many were dealt
 /// with before.
-pub fn intend<E: PageEdit + Serialize>(
+pub fn intend<E: Undo + Serialize>(
     id: RepairId,
     batch: i32,
     edits: &[E],
@@ -70,7 +70,7 @@ struct WrittenBatch<E> {
 /// outcome is not known any edit may have been made.
 pub fn edits_to_take_back<E>(id: RepairId) -> Result<Vec<E>, PortError>
 where
-    E: PageEdit + DeserializeOwned,
+    E: Undo + DeserializeOwned,
 {
     let batches: Vec<WrittenBatch<E>> = sql::rows(
         "SELECT jsonb_build_object('edits', edits, 'made', made, 'lost', lost)

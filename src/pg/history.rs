@@ -74,7 +74,8 @@ pub struct RepairRow {
     pub setting: Option<KeptSetting>,
     /// Whether that is still what is set.
     pub setting_stands: bool,
-    /// Whether rows that it took out of the index are still to be put back.
+    /// Whether rows that it took out of the index are still to be put back, or others to where they
+    /// belong in it.
     pub owes_rows: bool,
     /// Whether pages of the index in place were changed.
     pub in_place: bool,
@@ -183,14 +184,15 @@ SELECT jsonb_build_object(
         WHERE s.setdatabase = r.database_oid AND s.setrole = 0
           AND r.details->'setting'->>'name' || '=' || (r.details->'setting'->>'value')
               = ANY (s.setconfig)),
-    'owes_rows', EXISTS (
+    'owes_rows', r.moving OR EXISTS (
         SELECT FROM ruvector_dag_healing.detached d WHERE d.repair_id = r.repair_id),
     'in_place', r.repair_type = 'in_place',
     'keeps_edits', coalesce(r.keep_until > now(), false) AND EXISTS (
         SELECT FROM ruvector_dag_healing.edits e WHERE e.repair_id = r.repair_id))
 FROM ruvector_dag_healing.repair r
 WHERE CASE WHEN $1 ? 'id' THEN r.repair_id = ($1->>'id')::bigint
-           ELSE r.status = 'running' OR r.spare_index IS NOT NULL OR EXISTS (
+           ELSE r.status = 'running' OR r.spare_index IS NOT NULL
+               OR r.moving OR EXISTS (
                SELECT FROM ruvector_dag_healing.detached d WHERE d.repair_id = r.repair_id) END
 ORDER BY r.repair_id";
 
@@ -355,6 +357,16 @@ pub fn note(id: RepairId, key: &str, value: &Value) -> Result<(), PortError> {
                             ELSE details || jsonb_build_object($1->>'key', $1->'value') END
          WHERE repair_id = ($1->>'id')::bigint",
         &json!({"id": id, "key": key, "value": value}),
+    )
+}
+
+/// Records whether a repair is moving entries from list to list: until it has ended some are not in the
+/// one they belong into.
+pub fn set_moving(id: RepairId, moving: bool) -> Result<(), PortError> {
+    sql::run(
+        "UPDATE ruvector_dag_healing.repair SET moving = ($1->>'moving')::boolean
+         WHERE repair_id = ($1->>'id')::bigint",
+        &json!({"id": id, "moving": moving}),
     )
 }
 

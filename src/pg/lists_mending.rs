@@ -7,17 +7,26 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::ivfflat::heal::ListSurvey;
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{
+    ListChange, ListSurvey, Move, Regrouping, moves,
+};
 use ruvector_dag_healing_engine::verification::comparison::NEIGHBORS;
-use ruvector_dag_healing_engine::verification::forecast::Forecast;
+use ruvector_dag_healing_engine::verification::forecast::{Forecast, Regrouped};
+use serde::Serialize;
 use serde_json::json;
 
 use super::baseline::Baseline;
+use super::edit::{self, Chains};
 use super::measuring::{Target, Wanted};
-use super::mending::{Mending, NEVER, ROUNDS, ms, sparing, unread};
+use super::mending::{Mending, NEVER, ROUNDS, make_back, ms, sparing, unread, until_free};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
-use super::{guc, history};
+use super::{edit_log, guc, history, lifecycle, world};
+
+/// Moves written down before they are made.
+const MOVES: usize = 4096;
+/// How much longer than they had to wait others have the index before it is taken again.
+const OTHERS_TURN: u32 = 4;
 
 impl Mending {
     /// Has inserts into every list begin on one of its own pages, and again where an insert moved
@@ -79,6 +88,85 @@ impl Mending {
         transaction(Snapshot::Active, || history::note(id, "forecast", &done))
     }
 
+    /// Plans lists of even size, and adds to the forecast what that would do to recall and to what
+    /// searches compare.
+    fn plan_regrouping(&mut self, tally: &mut Moved) -> Option<Regrouping> {
+        let (baseline, survey) = (self.baseline.as_ref()?, self.lists.take()?);
+        let started = Instant::now();
+        let regrouping = Regrouping::of(&survey)?;
+        tally.plan_ms = ms(started);
+        let expected = self.expected?.with(baseline.truth(), &survey, &regrouping);
+        self.expected = Some(expected);
+        tally.expected = expected.regrouped;
+        tally.lists = regrouping.changed();
+        Some(regrouping)
+    }
+
+    /// Splits the largest lists into the room of the smallest and moves every entry to where it then
+    /// belongs, if that is expected to make searches cheaper that find as much.
+    pub fn regroup(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+        let mut tally = Moved::default();
+        let regrouping = self.plan_regrouping(&mut tally);
+        let pays = |_: &Regrouping| {
+            let expected = self.expected;
+            expected.is_some_and(|expected| expected.against_regrouping().is_none())
+        };
+        let Some(regrouping) = regrouping.filter(pays) else {
+            return transaction(Snapshot::Active, || {
+                history::note(id, "regroup", &json!(tally))
+            });
+        };
+        // Where the index is never free nothing is begun.
+        let mut chains = chains(index)?;
+        alone(index, &mut chains, &[])?;
+        let mut moves = tally.look(index, &regrouping)?;
+        transaction(Snapshot::Active, || history::set_moving(id, true))?;
+        let started = Instant::now();
+        self.make(id, index, (), regrouping.edits())?;
+        loop {
+            moves.sort_unstable_by_key(|one| (one.at, one.to));
+            tally.planned += moves.len();
+            tally.rounds += 1;
+            tally.lost += self.make_written(id, &moves, MOVES, &mut |batch| {
+                let made = alone(index, &mut chains, batch)?;
+                tally.kept_waiting_ms += made.kept_waiting.as_secs_f64() * 1000.0;
+                Ok(made)
+            })?;
+            // What was written while entries were looked at may be anywhere.
+            if tally.rounds == ROUNDS {
+                break;
+            }
+            moves = tally.look(index, &regrouping)?;
+            if moves.is_empty() {
+                break;
+            }
+        }
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+        self.make(id, index, (), &regrouping.insert_pages(&mut pages)?)?;
+        tally.move_ms = ms(started) - tally.look_again_ms;
+        let as_good = tally.expected.and_then(|expected| expected.as_good);
+        self.probes = as_good.map(|good| good.probes);
+        transaction(Snapshot::Active, || {
+            history::set_moving(id, false)?;
+            history::note(id, "regroup", &json!(tally))
+        })
+    }
+
+    /// Ends a regrouping, or the undo of one, that was begun and not ended: every entry goes to where
+    /// it belongs.
+    pub fn end_regrouping(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
+        let shape = Target::of(index)?.shape;
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+        let regrouping = Regrouping::as_is(&mut pages, &shape).map_err(unread)?;
+        if let Some(regrouping) = regrouping {
+            let mut moves = regrouping.moves(&mut pages).map_err(unread)?;
+            moves.sort_unstable_by_key(|one| (one.at, one.to));
+            let mut chains = chains(index)?;
+            move_back(index, &mut chains, &moves)?;
+        }
+        transaction(Snapshot::Active, || history::set_moving(id, false))
+    }
+
     /// Moves every centre to the mean of its members, if that is expected to help enough.
     pub fn recenter(&mut self, id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
         let helps = self
@@ -92,6 +180,90 @@ impl Mending {
         let done = json!({"made": made, "lost": lost, "write_ms": ms(started)});
         transaction(Snapshot::Active, || history::note(id, "recenter", &done))
     }
+}
+
+/// What was moved, for the history.
+#[derive(Debug, Default, Serialize)]
+struct Moved {
+    /// Lists whose centres were changed.
+    lists: usize,
+    /// What that was expected to do, and how many lists to search from now on to find as much.
+    expected: Option<Regrouped>,
+    plan_ms: f64,
+    rounds: u32,
+    planned: usize,
+    lost: usize,
+    look_ms: f64,
+    #[serde(skip)]
+    look_again_ms: f64,
+    move_ms: f64,
+    kept_waiting_ms: f64,
+}
+
+impl Moved {
+    /// The entries that are not where they belong.
+    fn look(&mut self, index: &IndexInfo, regrouping: &Regrouping) -> Result<Vec<Move>, PortError> {
+        let started = Instant::now();
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+        let moves = regrouping.moves(&mut pages).map_err(unread)?;
+        self.look_ms += ms(started);
+        if self.rounds > 0 {
+            self.look_again_ms += ms(started);
+        }
+        Ok(moves)
+    }
+}
+
+fn chains(index: &IndexInfo) -> Result<Chains, PortError> {
+    let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+    Ok(Chains::new(moves::starts(&mut pages)?))
+}
+
+/// Makes moves as soon as nobody uses the index, if that is soon enough; and leaves it to others for
+/// longer than they had to wait.
+fn alone(index: &IndexInfo, chains: &mut Chains, moves: &[Move]) -> Result<edit::Batch, PortError> {
+    let made = until_free(&mut || edit::relocate(index, chains, moves, world::lock_timeout()))?;
+    if !made.kept_waiting.is_zero() {
+        lifecycle::wait(made.kept_waiting * OTHERS_TURN);
+    }
+    Ok(made)
+}
+
+/// Makes moves that nobody takes back; tells how many were lost.
+fn move_back(index: &IndexInfo, chains: &mut Chains, moves: &[Move]) -> Result<usize, PortError> {
+    let (mut done, mut lost) = (0, 0);
+    while done < moves.len() {
+        let made = alone(index, chains, &moves[done..])?;
+        done += made.done;
+        lost += made.lost.len();
+    }
+    Ok(lost)
+}
+
+/// Takes back what was changed on lists: entries go back before centres do. Tells how many changes
+/// there were, and how many were no longer as they were made.
+pub fn take_back_changes(id: RepairId, index: &IndexInfo) -> Result<(usize, usize), PortError> {
+    let changes: Vec<ListChange> =
+        transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
+    let count = changes.len();
+    let (mut moves, mut edits) = (Vec::new(), Vec::new());
+    for change in changes {
+        match change {
+            ListChange::Move(one) => moves.push(one),
+            ListChange::Edit(edit) => edits.push(edit),
+        }
+    }
+    if moves.is_empty() {
+        return Ok((count, make_back(index, (), &edits)?));
+    }
+    transaction(Snapshot::Active, || history::set_moving(id, true))?;
+    let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+    moves::locate(&mut pages, &mut moves)?;
+    moves.sort_by_key(|one| (one.at, one.to));
+    let lost = move_back(index, &mut chains(index)?, &moves)?;
+    let lost = lost + make_back(index, (), &edits)?;
+    transaction(Snapshot::Active, || history::set_moving(id, false))?;
+    Ok((count, lost))
 }
 
 fn survey(

@@ -8,21 +8,21 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, SELF_QUERY_EF, Survey};
 use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
-use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{ListEdit, ListSurvey};
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::ListSurvey;
 use ruvector_dag_healing_engine::verification::comparison::NEIGHBORS;
 use ruvector_dag_healing_engine::verification::forecast::Forecast;
 use ruvector_dag_healing_engine::verification::probe::SelfQuery;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::baseline::Baseline;
 use super::edit;
 use super::graveyard::BackgroundTable;
+use super::lists_mending::take_back_changes;
 use super::measuring::{Sparing, Target, Wanted};
 use super::pages::BackgroundPages;
 use super::probe::{self, Side};
@@ -76,6 +76,8 @@ pub struct Mending {
     /// The lists as they are, as long as no centre was moved, and what moving them is expected to do.
     pub(super) lists: Option<ListSurvey>,
     pub(super) expected: Option<Forecast>,
+    /// Lists that are searched afterwards, where that is more than are now.
+    pub(super) probes: Option<u32>,
     patients: Vec<HeapTid>,
     /// Rows to be put back into the index.
     pub(super) detached: Vec<HeapTid>,
@@ -239,15 +241,26 @@ impl Mending {
         of: E::Of,
         edits: &[E],
     ) -> Result<usize, PortError> {
+        self.make_written(id, edits, BATCH, &mut |batch| patiently(index, of, batch))
+    }
+
+    /// The same of any changes, so many at a time, with what makes them.
+    pub(super) fn make_written<E: Undo + Serialize>(
+        &mut self,
+        id: RepairId,
+        changes: &[E],
+        at_once: usize,
+        make: &mut dyn FnMut(&[E]) -> Result<edit::Batch, PortError>,
+    ) -> Result<usize, PortError> {
         let mut throttle = Throttle::new(guc::config().io_limit_mb);
         let (mut done, mut lost) = (0, 0);
-        while done < edits.len() {
-            let batch = &edits[done..edits.len().min(done + BATCH)];
+        while done < changes.len() {
+            let batch = &changes[done..changes.len().min(done + at_once)];
             self.batches += 1;
             transaction(Snapshot::Active, || {
-                edit_log::intend(id, self.batches, batch, done, edits.len())
+                edit_log::intend(id, self.batches, batch, done, changes.len())
             })?;
-            let made = patiently(index, of, batch)?;
+            let made = make(batch)?;
             transaction(Snapshot::Active, || {
                 edit_log::settle_batch(id, self.batches, made.done, &made.lost)
             })?;
@@ -299,7 +312,7 @@ impl Mending {
     /// Has the index answer the queries of the baseline again.
     pub fn ask_again(&mut self, index: &IndexInfo) -> Result<Option<AskedTwice>, PortError> {
         match self.baseline.take() {
-            Some(baseline) => baseline.again(&Target::of(index)?, &sparing()),
+            Some(baseline) => baseline.again(&Target::of(index)?, self.probes, &sparing()),
             None => Ok(None),
         }
     }
@@ -323,19 +336,29 @@ impl Mending {
 
 /// Takes back what a repair changed in place, as far as it still is as it was made.
 pub fn take_back(id: RepairId, index: &IndexInfo) -> Result<(), PortError> {
-    if index.access_method == "ivfflat" {
-        return take_back_edits::<ListEdit>(id, index, ());
-    }
-    let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-    let m = links_per_layer(&mut pages).map_err(unread)?;
-    take_back_edits::<Edit>(id, index, m)
+    let (edits, lost) = match index.access_method.as_str() {
+        "ivfflat" => take_back_changes(id, index)?,
+        _ => {
+            let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+            let m = links_per_layer(&mut pages).map_err(unread)?;
+            let edits: Vec<Edit> =
+                transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
+            (edits.len(), make_back(index, m, &edits)?)
+        }
+    };
+    let undone = serde_json::json!({"edits": edits, "no_longer_as_made": lost});
+    transaction(Snapshot::Active, || {
+        history::note(id, "taken_back", &undone)?;
+        edit_log::forget_edits(id)
+    })
 }
 
-fn take_back_edits<E>(id: RepairId, index: &IndexInfo, of: E::Of) -> Result<(), PortError>
-where
-    E: PageEdit + DeserializeOwned,
-{
-    let edits: Vec<E> = transaction(Snapshot::Active, || edit_log::edits_to_take_back(id))?;
+/// Makes edits that take others back; tells how many were lost.
+pub(super) fn make_back<E: PageEdit>(
+    index: &IndexInfo,
+    of: E::Of,
+    edits: &[E],
+) -> Result<usize, PortError> {
     let (mut done, mut lost) = (0, 0);
     while done < edits.len() {
         let batch = &edits[done..edits.len().min(done + BATCH)];
@@ -343,11 +366,7 @@ where
         done += made.done;
         lost += made.lost.len();
     }
-    let undone = serde_json::json!({"edits": edits.len(), "no_longer_as_made": lost});
-    transaction(Snapshot::Active, || {
-        history::note(id, "taken_back", &undone)?;
-        edit_log::forget_edits(id)
-    })
+    Ok(lost)
 }
 
 /// Makes a batch as soon as the table is free, if that is soon enough.
@@ -356,9 +375,16 @@ fn patiently<E: PageEdit>(
     of: E::Of,
     edits: &[E],
 ) -> Result<edit::Batch, PortError> {
+    until_free(&mut || edit::make(index, of, edits, world::lock_timeout()))
+}
+
+/// Tries to make a batch until the table is free, if that is soon enough.
+pub(super) fn until_free(
+    make: &mut dyn FnMut() -> Result<edit::Batch, PortError>,
+) -> Result<edit::Batch, PortError> {
     let started = Instant::now();
     loop {
-        match edit::make(index, of, edits, world::lock_timeout()) {
+        match make() {
             Err(PortError::Busy(_)) if started.elapsed() < PATIENCE => {
                 lifecycle::wait(Duration::from_millis(100));
             }

@@ -84,8 +84,11 @@ impl RepairBench {
         self.thorough = true;
     }
 
-    /// Puts rows back that repairs of the index have taken out of it.
+    /// Puts rows back that repairs of the index have taken out of it, or where they belong.
     pub fn put_back(&mut self) -> Result<(), PortError> {
+        if self.index.access_method == "ivfflat" {
+            return self.mending.end_regrouping(self.id, &self.index);
+        }
         (self.announce)(self.index.table_oid);
         let (id, index) = (self.id, &self.index);
         self.mending.detach(id, index, &[], &mut self.locks)?;
@@ -308,6 +311,7 @@ impl Workbench for RepairBench {
             StepKind::InsertPages => self.mending.insert_pages(id, &self.index),
             StepKind::Forecast => self.mending.forecast(id, &self.index),
             StepKind::Recenter => self.mending.recenter(id, &self.index),
+            StepKind::Regroup => self.mending.regroup(id, &self.index),
             StepKind::Baseline => {
                 let passes_by = self.sink().is_some();
                 self.mending.take_baseline(id, &self.index, passes_by)

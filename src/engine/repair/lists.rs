@@ -1,5 +1,5 @@
-//! Mending lists in place: centres are moved to where the members of their lists are now. No row
-//! moves, and the old centres can be put back.
+//! Mending lists in place: centres are moved to where the members of their lists are now; or, where that
+//! is asked for, large lists are split into the room of small ones. Both can be taken back.
 //!
 //! Owns when that is tried, what it costs and in which steps it goes; and what a rebuild of lists
 //! costs. Whether it helps is forecast before anything is written, and a rebuild follows where it
@@ -11,6 +11,7 @@ use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::ivfflat::IvfflatFigures;
 use crate::vector_index::ivfflat::heal;
+use crate::vector_index::ivfflat::heal::regroup::BYTES_PER_MOVE;
 
 /// Rows that pgvector trains on for each list, and at least.
 const TRAINED_ROWS_PER_LIST: u64 = 50;
@@ -25,15 +26,19 @@ const BUILD_MS_PER_ROW: f64 = 0.005;
 /// Time to compare a query with a component of a centre, in nanoseconds.
 const RANK_NS_PER_COMPONENT: f64 = 2.0;
 
-/// The steps that mend an issue of lists in place; none where it cannot be mended so.
-fn steps(issue: &IndexIssue) -> Option<Vec<StepKind>> {
-    use StepKind::{Baseline, Forecast, InsertPages, Recenter, Verify};
+/// The steps that mend an issue of lists in place; none where it cannot be mended so. Entries move only
+/// where that is asked for: others wait for it, and searches take more probes afterwards.
+fn steps(issue: &IndexIssue, asked_for: bool) -> Option<Vec<StepKind>> {
+    use StepKind::{Baseline, Forecast, InsertPages, Recenter, Regroup, Verify};
     match issue {
         IndexIssue::StaleTraining { .. } | IndexIssue::BuiltEmpty { .. } => {
             Some(vec![InsertPages, Baseline, Forecast, Recenter, Verify])
         }
         IndexIssue::CorruptPage { in_place: true, .. } => Some(vec![InsertPages, Verify]),
-        // No row moves in place, but whether a rebuild helps can be told.
+        IndexIssue::UnbalancedClusters { .. } if asked_for => {
+            Some(vec![InsertPages, Baseline, Forecast, Regroup, Verify])
+        }
+        // Whether a rebuild helps can be told.
         IndexIssue::UnbalancedClusters { .. } => Some(vec![Baseline, Forecast, Verify]),
         _ => None,
     }
@@ -48,9 +53,13 @@ pub fn plan(
     facts: &PlanFacts,
 ) -> Option<RepairPlan> {
     let Issue::Index(kind) = issue;
-    let steps = steps(kind)?;
+    let steps = steps(kind, facts.asked_for)?;
     let figures = facts.lists.as_ref()?;
-    let memory_bytes = heal::bytes_for(figures) + rows_asked_for(figures);
+    let moves = match steps.contains(&StepKind::Regroup) {
+        true => figures.vectors * BYTES_PER_MOVE,
+        false => 0,
+    };
+    let memory_bytes = heal::bytes_for(figures) + rows_asked_for(figures) + moves;
     let fits = memory_bytes <= facts.build_memory;
     if !index.valid || index.shape.is_none() || !fits || facts.in_place_failed {
         return None;
@@ -86,6 +95,7 @@ fn cost(step: StepKind, figures: &IvfflatFigures, facts: &PlanFacts) -> f64 {
             read + ranked + heal::survey_ms(figures)
         }
         StepKind::Recenter => heal::recentering_ms(figures),
+        StepKind::Regroup => 2.0 * read + heal::regrouping_ms(figures),
         StepKind::Verify => read + of_queries * of_lists * RANK_NS_PER_COMPONENT * 1e-6,
         _ => 0.0,
     }

@@ -62,9 +62,12 @@ pub enum StepKind {
     Forecast,
     /// Move the centres of lists to the means of their members, in place.
     Recenter,
+    /// Split the largest lists into the room of the smallest, and move entries to where they then
+    /// belong, in place.
+    Regroup,
     /// Take the figures again, and have the index answer the same queries.
     Verify,
-    /// Take out the links that were made, put back the centres.
+    /// Take out the links that were made, put back the centres and the entries.
     TakeBack,
 }
 
@@ -95,6 +98,7 @@ impl StepKind {
             Self::InsertPages => "insert_pages",
             Self::Forecast => "forecast",
             Self::Recenter => "recenter",
+            Self::Regroup => "regroup",
             Self::Verify => "verify",
             Self::TakeBack => "take_back",
         }
@@ -123,6 +127,11 @@ impl StepKind {
             Self::Tuples | Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
                 "ShareUpdateExclusiveLock on the table, let go of within 50 ms when somebody waits: \
                  reads and writes go on; inserts into the index wait for single pages"
+            }
+            Self::Regroup => {
+                "ShareUpdateExclusiveLock on the table, and AccessExclusiveLock on the index, taken only \
+                 when nobody uses it and let go of within 20 ms: statements on the table that begin \
+                 meanwhile wait as long"
             }
             Self::Swap | Self::SwapBack => {
                 "ShareUpdateExclusiveLock on the table and both indexes for one short \
@@ -166,6 +175,9 @@ impl StepKind {
             Self::InsertPages => "none: where inserts began was no page of their list",
             Self::Recenter => {
                 "put the old centres back, byte by byte, where the new ones still are"
+            }
+            Self::Regroup => {
+                "put the entries back into the lists they were in, and the old centres back"
             }
             Self::Link => "take the links out again, where they still are as they were made",
             Self::Relink => {
@@ -223,6 +235,9 @@ pub struct PlanFacts {
     /// Whether mending this file of the index in place was tried and did not help.
     #[serde(default)]
     pub in_place_failed: bool,
+    /// Whether somebody asks for the repair, who accepts what none does by itself.
+    #[serde(default)]
+    pub asked_for: bool,
 }
 
 /// A repair as planned. It cannot be carried out before it is [`Approved`].
@@ -263,6 +278,17 @@ impl RepairPlan {
         self.steps.iter().any(|step| step.locks_table())
     }
 
+    /// The strongest lock on the table, and that on the index where it is stronger.
+    fn locks(&self) -> Vec<&'static str> {
+        let on_table = match self.locks_table() {
+            true => "ShareUpdateExclusiveLock",
+            false => "AccessShareLock",
+        };
+        let excludes = self.steps.contains(&StepKind::Regroup);
+        let on_index = excludes.then_some("AccessExclusiveLock on the index");
+        std::iter::once(on_table).chain(on_index).collect()
+    }
+
     /// The plan as people read it: steps with lock and undo, and the estimate.
     pub fn to_json(&self) -> Value {
         let costs = self
@@ -291,10 +317,7 @@ impl RepairPlan {
                 "duration_ms": self.estimate.duration_ms.round(),
                 "bytes": self.estimate.disk_bytes,
                 "memory_bytes": self.estimate.memory_bytes,
-                "locks": [match self.locks_table() {
-                    true => "ShareUpdateExclusiveLock",
-                    false => "AccessShareLock",
-                }],
+                "locks": self.locks(),
                 "reversible": self.reversible,
             },
         })

@@ -1,11 +1,17 @@
-//! A change to one page of an index, whatever kind the index is of.
+//! A change to an index, whatever kind the index is of.
 //!
 //! Owns what whoever holds the locks has to know of a change to make it.
 
 use super::{PAGE_SIZE, PageSource, ReadError};
 
+/// A change that is written down before it is made.
+pub trait Undo: Sized {
+    /// What takes it back once it was made, if anything does.
+    fn undo(&self) -> Option<Self>;
+}
+
 /// A change to one page, with everything it was judged by.
-pub trait PageEdit: Sized {
+pub trait PageEdit: Undo {
     /// What has to be known of the whole index to make it.
     type Of: Copy;
 
@@ -25,6 +31,4 @@ pub trait PageEdit: Sized {
     /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
     /// else the page stays as it is.
     fn apply(&self, of: Self::Of, page: &mut [u8; PAGE_SIZE]) -> bool;
-    /// What takes it back once it was made, if anything does.
-    fn undo(&self) -> Option<Self>;
 }

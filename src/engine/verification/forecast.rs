@@ -1,5 +1,5 @@
-//! What moving the centres of lists, and what a rebuild, would do to recall, told before anything is
-//! written.
+//! What moving the centres of lists, evening their sizes, and a rebuild would do to recall, told before
+//! anything is written.
 //!
 //! Recall at so many probes follows from where the true neighbours of queries are and in which
 //! order the lists are searched; both are known of lists that are not there yet.
@@ -10,13 +10,16 @@ use crate::recall::measure::Truth;
 use crate::recall::paired::{Gate, MARGIN, Standing};
 use crate::recall::tune::ProbesTally;
 use crate::vector_index::ivfflat::Directory;
-use crate::vector_index::ivfflat::heal::ListSurvey;
+use crate::vector_index::ivfflat::heal::{ListSurvey, Regrouping};
 
 /// Share of what a rebuild would gain with which no rebuild is wanted.
 const ENOUGH: f64 = 0.95;
 /// Share of what a rebuild is told to miss that it may find after all: it trains on more rows, and for
 /// longer. On 100,000 × 128 with 100 lists it found none of it to 0.6, at one probe.
 const UNTOLD: f64 = 0.4;
+
+/// Share of the rows compared for as much recall, above which evening the sizes of lists is not worth it.
+const WORTH_IT: f64 = 0.8;
 
 /// What a search finds, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,13 @@ impl Expected {
             compared: tally.cost(probes).round(),
         }
     }
+
+    /// With the fewest probes that find no less, if any number does.
+    fn matched_by(&self, tally: &ProbesTally) -> Option<Self> {
+        let curve = tally.curve().into_iter();
+        let mut good = curve.filter(|point| point.estimate.recall >= self.recall);
+        Some(Self::of(tally, good.next()?.setting))
+    }
 }
 
 /// What searches find at the setting in force, and would find.
@@ -56,6 +66,18 @@ pub struct Forecast {
     pub rebuilt_as_good: Option<Expected>,
     /// Whether the queries show that moving the centres would lower recall.
     pub worse: bool,
+    /// With lists of even size, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regrouped: Option<Regrouped>,
+}
+
+/// What searches would find with lists of even size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regrouped {
+    /// At the setting in force.
+    pub expected: Expected,
+    /// With the fewest probes that find no less than is found now, where any number does.
+    pub as_good: Option<Expected>,
 }
 
 impl Forecast {
@@ -72,11 +94,7 @@ impl Forecast {
         let mut gate = Gate::new(queries);
         gate.observe(&pairs);
         let now = Expected::of(&as_is, probes);
-        let as_good = rebuilt.as_ref().and_then(|rebuilt| {
-            let curve = rebuilt.curve().into_iter();
-            let mut good = curve.filter(|point| point.estimate.recall >= now.recall);
-            Some(Expected::of(rebuilt, good.next()?.setting))
-        });
+        let as_good = rebuilt.as_ref().and_then(|rebuilt| now.matched_by(rebuilt));
         Self {
             queries,
             k,
@@ -85,6 +103,41 @@ impl Forecast {
             rebuilt: rebuilt.map(|rebuilt| Expected::of(&rebuilt, probes)),
             rebuilt_as_good: as_good,
             worse: gate.standing() == Standing::Worse,
+            regrouped: None,
+        }
+    }
+
+    /// The same with what evening the sizes of lists would do.
+    pub fn with(self, truth: &Truth, survey: &ListSurvey, regrouping: &Regrouping) -> Self {
+        let tally = truth.tally(&regrouping.directory(survey));
+        let regrouped = Regrouped {
+            expected: Expected::of(&tally, self.as_is.probes),
+            as_good: self.as_is.matched_by(&tally),
+        };
+        Self {
+            regrouped: Some(regrouped),
+            ..self
+        }
+    }
+
+    /// Why the lists are better left as large as they are, if they are: searches that find as much
+    /// would hardly compare fewer rows.
+    pub fn against_regrouping(&self) -> Option<String> {
+        let (k, now) = (self.k, self.as_is);
+        let Some(regrouped) = self.regrouped else {
+            return Some("no list can be split to any use".into());
+        };
+        match regrouped.as_good {
+            Some(good) if good.compared <= WORTH_IT * now.compared => None,
+            Some(good) => Some(format!(
+                "with lists of even size recall@{k} of {:.3} would take {} probes instead of {}, and {} \
+                 rows compared instead of {}",
+                now.recall, good.probes, now.probes, good.compared, now.compared
+            )),
+            None => Some(format!(
+                "with lists of even size no number of probes would take recall@{k} to {:.3}",
+                now.recall
+            )),
         }
     }
 

@@ -10,9 +10,8 @@ use crate::vector_index::ivfflat::IvfflatFigures;
 /// What is still wrong with lists that were mended in place.
 pub(super) fn unmended_in_place(
     issue: &IndexIssue,
-    old: &IvfflatFigures,
-    after: &Measured,
-    new: &IvfflatFigures,
+    (before, after): (&Measured, &Measured),
+    (old, new): (&IvfflatFigures, &IvfflatFigures),
 ) -> Option<String> {
     if let IndexIssue::CorruptPage { .. } = issue {
         return damage_remains(after.damage.as_ref());
@@ -21,14 +20,31 @@ pub(super) fn unmended_in_place(
         return Some("what moving the centres would do to recall cannot be told".into());
     };
     let objection = match issue {
-        // As long as no row moves.
-        IndexIssue::UnbalancedClusters { .. } => unmended(issue, old, new),
+        // Without having been asked for nothing moves, and nothing is mended.
+        IndexIssue::UnbalancedClusters { .. } => {
+            let regrouped = forecast.regrouped.is_some();
+            let objection = regrouped.then(|| forecast.against_regrouping()).flatten();
+            objection
+                .or_else(|| unmended(issue, old, new))
+                .or_else(|| regrouped.then(|| as_dear(before, after)).flatten())
+        }
         _ => forecast
             .against_moving()
             .or_else(|| unmended(issue, old, new)),
     };
     let reasons = objection.map(|reason| [Some(reason), forecast.against_rebuild()]);
     reasons.map(|reasons| reasons.into_iter().flatten().collect::<Vec<_>>().join("; "))
+}
+
+/// Where searches that find as much look at as much as before.
+fn as_dear(before: &Measured, after: &Measured) -> Option<String> {
+    let (old, new) = (before.probe.as_ref()?, after.probe.as_ref()?);
+    (new.buffers >= old.buffers).then(|| {
+        format!(
+            "a search that finds as much looks at {:.0} buffers instead of {:.0}",
+            new.buffers, old.buffers
+        )
+    })
 }
 
 /// What is still wrong with lists.

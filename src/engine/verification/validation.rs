@@ -75,7 +75,7 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
     let Issue::Index(issue) = issue;
     let unmended = match (&before.hnsw, &after.hnsw, &before.ivfflat, &after.ivfflat) {
         (Some(old), Some(new), ..) => graph_unmended_in_place(issue, (before, after), (old, new)),
-        (.., Some(old), Some(new)) => lists::unmended_in_place(issue, old, after, new),
+        (.., Some(old), Some(new)) => lists::unmended_in_place(issue, (before, after), (old, new)),
         _ => Some("the index could not be read".into()),
     };
     let worse = || {

@@ -4,7 +4,9 @@
 //! table ([`Hold`]), under which no vacuum deletes what an edit was judged by; pgvector's update
 //! lock on the index ([`UpdateLock`]), which every insert holds while it decides and writes; the
 //! exclusive lock on the buffer, under which the bytes are compared with those that were judged;
-//! and a record in the log, which makes the change whole or not at all (`page`).
+//! and a record in the log, which makes the change whole or not at all (`page`). Where an entry goes
+//! from one page to another ([`relocate`]) the index is locked so that nobody else uses it, and the
+//! record is of both pages.
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
 //! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it, and
@@ -12,9 +14,11 @@
 
 mod hold;
 mod page;
+mod relocate;
 mod update_lock;
 
 pub use hold::Hold;
+pub use relocate::{Chains, relocate};
 
 use std::time::Duration;
 
@@ -38,6 +42,8 @@ pub struct Batch {
     pub done: usize,
     /// Those of them that were lost, by their number: the page was no longer as it was judged.
     pub lost: Vec<usize>,
+    /// For how long others had to wait, if anybody did.
+    pub kept_waiting: Duration,
 }
 
 /// Makes as many of `edits` as there is time for under one lock on the table, at least one. Outside a

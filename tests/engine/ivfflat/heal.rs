@@ -6,7 +6,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use ruvector_dag_healing_engine::recall::blocks::Budget;
 use ruvector_dag_healing_engine::recall::measure::{Asked, Truth};
-use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
 use ruvector_dag_healing_engine::vector_index::heap::Root;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
 use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{ListEdit, ListSurvey};
@@ -95,7 +95,7 @@ fn centers_go_to_the_mean_of_their_members_and_back_byte_by_byte() {
         // Through the journal, as after a crash.
         let text = serde_json::to_string(&edits).expect("text");
         let edits: Vec<ListEdit> = serde_json::from_str(&text).expect("edits");
-        let undo: Vec<ListEdit> = edits.iter().filter_map(PageEdit::undo).collect();
+        let undo: Vec<ListEdit> = edits.iter().filter_map(Undo::undo).collect();
         assert_eq!(make(&mut pages, &undo), 4);
         assert!(pages == before, "{metric:?}");
     }

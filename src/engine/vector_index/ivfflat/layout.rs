@@ -13,7 +13,7 @@ const MAGIC: u32 = 0x014F_F1A7;
 /// The only format version there has been.
 const VERSION: u32 = 1;
 /// What the special area of every page of an IVFFlat index ends with.
-pub(crate) const PAGE_ID: u16 = 0xFF84;
+pub const PAGE_ID: u16 = 0xFF84;
 /// Where a list tuple has the page at which inserts begin.
 pub(super) const INSERT_PAGE: usize = 4;
 /// Where a list tuple's centre begins.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::rows::RowsEdit;
 use super::tuples::Header;
 use super::wants::{all_hold, is_there};
-use crate::vector_index::edit::PageEdit;
+use crate::vector_index::edit::{PageEdit, Undo};
 use crate::vector_index::hnsw::layout::{Item, LINKS, Meta, Page};
 use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{Pointed, TID, Tid, tid, tid_bytes, u16_at};
@@ -126,6 +126,41 @@ pub enum Edit {
     },
 }
 
+impl Undo for Edit {
+    /// None where what it took away was broken.
+    fn undo(&self) -> Option<Self> {
+        let Self::Links {
+            of,
+            tuple,
+            layer,
+            change,
+        } = self
+        else {
+            return None;
+        };
+        let at = |links: &[Judged]| links.iter().map(|link| link.at).collect();
+        let change = match change {
+            Change::Replace { slot, was, to } => Change::Replace {
+                slot: *slot,
+                was: *to,
+                to: *was,
+            },
+            Change::Append { to, .. } => Change::Unlink { links: at(to) },
+            Change::Rewrite { was, to } => Change::Rewrite {
+                was: to.clone(),
+                to: was.clone(),
+            },
+            Change::Prune { .. } | Change::Unlink { .. } | Change::Relink { .. } => return None,
+        };
+        Some(Self::Links {
+            of: *of,
+            tuple: *tuple,
+            layer: *layer,
+            change,
+        })
+    }
+}
+
 impl PageEdit for Edit {
     /// Links of an element on each layer above the ground.
     type Of = u16;
@@ -222,39 +257,6 @@ impl PageEdit for Edit {
                 true
             }
         }
-    }
-
-    /// None where what it took away was broken.
-    fn undo(&self) -> Option<Self> {
-        let Self::Links {
-            of,
-            tuple,
-            layer,
-            change,
-        } = self
-        else {
-            return None;
-        };
-        let at = |links: &[Judged]| links.iter().map(|link| link.at).collect();
-        let change = match change {
-            Change::Replace { slot, was, to } => Change::Replace {
-                slot: *slot,
-                was: *to,
-                to: *was,
-            },
-            Change::Append { to, .. } => Change::Unlink { links: at(to) },
-            Change::Rewrite { was, to } => Change::Rewrite {
-                was: to.clone(),
-                to: was.clone(),
-            },
-            Change::Prune { .. } | Change::Unlink { .. } | Change::Relink { .. } => return None,
-        };
-        Some(Self::Links {
-            of: *of,
-            tuple: *tuple,
-            layer: *layer,
-            change,
-        })
     }
 }
 

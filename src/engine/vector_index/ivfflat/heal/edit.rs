@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::vector_index::edit::PageEdit;
+use crate::vector_index::edit::{PageEdit, Undo};
 use crate::vector_index::ivfflat::layout::{CENTER, INSERT_PAGE, has_id};
 use crate::vector_index::page::{Pointed, RawPage, Tid, u32_at};
 use crate::vector_index::{PAGE_SIZE, PageSource, ReadError};
@@ -41,6 +41,20 @@ impl ListEdit {
     fn at(&self) -> Tid {
         match self {
             Self::Center { at, .. } | Self::InsertPage { at, .. } => *at,
+        }
+    }
+}
+
+impl Undo for ListEdit {
+    /// None where what was there led inserts astray.
+    fn undo(&self) -> Option<Self> {
+        match self {
+            Self::Center { at, was, to } => Some(Self::Center {
+                at: *at,
+                was: to.clone(),
+                to: was.clone(),
+            }),
+            Self::InsertPage { .. } => None,
         }
     }
 }
@@ -104,17 +118,5 @@ impl PageEdit for ListEdit {
         };
         let bytes = page.get_mut(from..from + to.len());
         bytes.map(|bytes| bytes.copy_from_slice(&to)).is_some()
-    }
-
-    /// None where what was there led inserts astray.
-    fn undo(&self) -> Option<Self> {
-        match self {
-            Self::Center { at, was, to } => Some(Self::Center {
-                at: *at,
-                was: to.clone(),
-                to: was.clone(),
-            }),
-            Self::InsertPage { .. } => None,
-        }
     }
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`edit`] | one change to one list, and what it was judged by |
 //! | [`survey`] | the lists as they are, read once |
+//! | [`regroup`] | which lists are split, which dissolved, and which entries move for it |
+//! | [`moves`] | an entry that goes from one list to another |
 //! | `centers` | which centre is nearest |
 //! | `training` | where centres of a rebuild would be |
 //!
@@ -19,10 +21,14 @@
 
 mod centers;
 pub mod edit;
+pub mod moves;
+pub mod regroup;
 pub mod survey;
 mod training;
 
 pub use edit::ListEdit;
+pub use moves::{ListChange, Move};
+pub use regroup::Regrouping;
 pub use survey::ListSurvey;
 
 use super::drift::bytes_per_list;
@@ -46,6 +52,18 @@ pub fn survey_ms(figures: &IvfflatFigures) -> f64 {
     let dimensions = f64::from(figures.dimensions);
     let compared = (figures.lists as f64).powi(2) * dimensions * survey::COMPARED_PER_LIST as f64;
     figures.vectors as f64 * dimensions * ADD_NS * 1e-6 + compared * COMPARE_NS * 1e-6
+}
+
+/// Time to move an entry, in milliseconds, as measured on 100,000 × 128 (see `benches/lists.rs`).
+const MOVE_MS: f64 = 0.004;
+/// Share of the lists whose centres change, and of the entries that move, about.
+const CHANGED: f64 = 0.3;
+
+/// What evening the sizes of lists takes once the pages are in memory, in milliseconds.
+pub fn regrouping_ms(figures: &IvfflatFigures) -> f64 {
+    let (vectors, lists) = (figures.vectors as f64, figures.lists as f64);
+    let compared = vectors * 2.0 * CHANGED * lists * f64::from(figures.dimensions);
+    compared * COMPARE_NS * 1e-6 + CHANGED * vectors * MOVE_MS
 }
 
 /// What moving the centres takes, in milliseconds.

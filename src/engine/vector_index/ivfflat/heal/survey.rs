@@ -26,14 +26,14 @@ const LEAST_PER_LIST: usize = 8;
 pub(super) const COMPARED_PER_LIST: usize = SAMPLE_PER_LIST * (ITERATIONS + 2);
 
 /// A list as it is.
-struct Listed {
-    at: Tid,
+pub(super) struct Listed {
+    pub(super) at: Tid,
     start: u32,
     insert: u32,
     /// Its centre with the length word, and what fills the tuple up.
-    stored: Vec<u8>,
+    pub(super) stored: Vec<u8>,
     members: Members,
-    entries: u64,
+    pub(super) entries: u64,
     /// Whether it begins on a page of its kind, and inserts begin on one of its pages.
     begins: bool,
     inserts_begin: bool,
@@ -41,16 +41,16 @@ struct Listed {
 
 /// The lists of an index.
 pub struct ListSurvey {
-    shape: IndexShape,
-    dimensions: usize,
-    lists: Vec<Listed>,
-    list_of: BTreeMap<HeapTid, u32>,
+    pub(super) shape: IndexShape,
+    pub(super) dimensions: usize,
+    pub(super) lists: Vec<Listed>,
+    pub(super) list_of: BTreeMap<HeapTid, u32>,
     /// The rows asked for, and their values one after another.
-    rows: Vec<HeapTid>,
-    values: Vec<f32>,
+    pub(super) rows: Vec<HeapTid>,
+    pub(super) values: Vec<f32>,
     /// Values drawn at random, one after another.
-    sample: Vec<f32>,
-    seed: u64,
+    pub(super) sample: Vec<f32>,
+    pub(super) seed: u64,
 }
 
 impl ListSurvey {
@@ -163,6 +163,16 @@ impl ListSurvey {
         }
     }
 
+    /// The centres as they are, one after another. None where one cannot be read.
+    pub(super) fn centers(&self) -> Option<Vec<f32>> {
+        let center = |list: &Listed| {
+            let data = varlena::contents(&list.stored)?;
+            floats(&self.shape, self.dimensions, &data)
+        };
+        let centers: Option<Vec<Vec<f32>>> = self.lists.iter().map(center).collect();
+        Some(centers?.concat())
+    }
+
     /// Where everything would be with every centre at the mean of its members, no row moved.
     pub fn recentered(&self) -> Directory {
         let as_is = self.as_is();
@@ -237,7 +247,7 @@ impl ListSurvey {
 
 /// The components of a value, of unit length where directions are compared; none of other
 /// dimensions, without direction or not finite.
-fn floats(shape: &IndexShape, dimensions: usize, data: &[u8]) -> Option<Vec<f32>> {
+pub(super) fn floats(shape: &IndexShape, dimensions: usize, data: &[u8]) -> Option<Vec<f32>> {
     let value = Value::decode(shape.value_type, data).ok()?;
     let norm = match is_spherical(shape) {
         true => value.norm() as f32,

@@ -1,0 +1,101 @@
+//! An entry that goes from one list to another.
+//!
+//! Owns which entry goes where, what takes that back, and where entries are now. An entry is in
+//! one list or in the other at any moment; a search that has read one of them and not yet the other would
+//! find it twice or not at all, so whoever moves it makes sure that there is none.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::ListEdit;
+use crate::vector_index::edit::Undo;
+use crate::vector_index::ivfflat::layout::entries;
+use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
+use crate::vector_index::page::{Pointed, RawPage};
+use crate::vector_index::{HeapTid, PageSource, ReadError};
+
+/// The block of an entry that was not looked for yet, or is not in the list it should be in.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// An entry that goes to another list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The row.
+    pub row: HeapTid,
+    /// The list it is in, counted from 0.
+    pub from: u32,
+    /// The list it belongs into.
+    pub to: u32,
+    /// The page that it was seen on.
+    #[serde(skip, default = "nowhere")]
+    pub at: u32,
+}
+
+fn nowhere() -> u32 {
+    NOWHERE
+}
+
+impl Undo for Move {
+    fn undo(&self) -> Option<Self> {
+        Some(Self {
+            from: self.to,
+            to: self.from,
+            at: NOWHERE,
+            ..*self
+        })
+    }
+}
+
+/// A change to the lists of an index, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ListChange {
+    /// To one list.
+    Edit(ListEdit),
+    /// Of the list that an entry is in.
+    Move(Move),
+}
+
+impl Undo for ListChange {
+    fn undo(&self) -> Option<Self> {
+        match self {
+            Self::Edit(edit) => edit.undo().map(Self::Edit),
+            Self::Move(one) => one.undo().map(Self::Move),
+        }
+    }
+}
+
+/// Finds the page of each entry in the list it should be in. Reads every page once, those of lists
+/// twice.
+pub fn locate(source: &mut dyn PageSource, moves: &mut [Move]) -> Result<(), ReadError> {
+    let mut starts = Vec::new();
+    let list_pages = each_list(source, &mut |_, _, list| starts.push(list.start))?;
+    let wanted = (0..).zip(moves.iter());
+    let wanted: HashMap<(HeapTid, u32), usize> = wanted
+        .map(|(nth, one)| ((one.row, one.from), nth))
+        .collect();
+    each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
+        for (_, entry) in entries(&RawPage::new(bytes)) {
+            if let Some(&nth) = wanted.get(&(entry.row, list)) {
+                moves[nth].at = block;
+            }
+        }
+    })
+}
+
+/// The first page of each list.
+pub fn starts(source: &mut dyn PageSource) -> Result<Vec<u32>, ReadError> {
+    let mut starts = Vec::new();
+    each_list(source, &mut |_, _, list| starts.push(list.start))?;
+    Ok(starts)
+}
+
+/// The line pointer of a row's entry on a page, and the bytes of the entry.
+pub fn entry_of<'a>(page: &RawPage<'a>, row: HeapTid) -> Option<(u16, &'a [u8])> {
+    let (offset, _) = entries(page).find(|(_, entry)| entry.row == row)?;
+    match page.pointed(offset)? {
+        Pointed::Tuple(tuple) => Some((offset, tuple)),
+        _ => None,
+    }
+}

@@ -1,0 +1,339 @@
+//! Lists of even size: the largest are split, the smallest dissolved to make room for the parts, and every
+//! entry goes to the list whose centre is then nearest. There are as many lists afterwards.
+//!
+//! Owns which lists are split into how many parts, where their centres are, and which entries
+//! move. Only lists whose centre changes are looked at closely: an entry of another can only
+//! belong to one of them now (the second of the necessary conditions of Xu et al., SPFresh:
+//! Incremental In-Place Update for Billion-Scale Vector Search, SOSP 2023; splitting the largest
+//! into the room of the smallest is DeDrift-Split of Baranchuk et al., ICCV 2023).
+
+use std::collections::BinaryHeap;
+
+use super::centers::{Centers, product};
+use super::edit::ListEdit;
+use super::moves::Move;
+use super::survey::{ListSurvey, floats};
+use super::training::train;
+use crate::vector_index::inspection::InspectError;
+use crate::vector_index::ivfflat::directory::Directory;
+use crate::vector_index::ivfflat::layout::entries;
+use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
+use crate::vector_index::page::RawPage;
+use crate::vector_index::shape::IndexShape;
+use crate::vector_index::value::Value;
+use crate::vector_index::{HeapTid, PageSource, ReadError, varlena};
+
+/// A list, or its part, is large enough past this many times the mean: at twice the mean, the
+/// imbalance factor cannot be above 2.
+const LARGE: f64 = 1.5;
+/// Values drawn from each part, at least, that its centre is computed from.
+const LEAST_PER_PART: usize = 4;
+/// How much nearer another centre must be, as a share: sums over dimensions are rounded.
+const NEARER: f32 = 1e-5;
+/// Entries compared at a time.
+const AT_ONCE: usize = 240;
+/// Bytes that a move takes in memory.
+pub const BYTES_PER_MOVE: u64 = size_of::<Move>() as u64;
+
+/// Where the centres of lists are to be, and so which entries belong where.
+pub struct Regrouping {
+    shape: IndexShape,
+    dimensions: usize,
+    /// Of all lists, one after another.
+    centers: Vec<f32>,
+    all: Centers,
+    /// The lists whose centres change, ascending, and only their centres.
+    changed: Vec<u32>,
+    of_changed: Centers,
+    edits: Vec<ListEdit>,
+}
+
+/// An entry, and the list it is in.
+#[derive(Clone, Copy)]
+struct Seen {
+    row: HeapTid,
+    block: u32,
+    list: u32,
+}
+
+impl Regrouping {
+    /// Splits what is large. None where nothing is, or too little memory was there to draw values, or a
+    /// centre cannot be read.
+    pub fn of(survey: &ListSurvey) -> Option<Self> {
+        let (shape, dimensions) = (&survey.shape, survey.dimensions);
+        let present = survey.centers()?;
+        let sizes: Vec<u64> = survey.lists.iter().map(|list| list.entries).collect();
+        let (parts, mut room) = parts(&sizes);
+        let nearest = Centers::new(shape, &present, dimensions).nearest(&survey.sample);
+        let (mut centers, mut changed) = (present, Vec::new());
+        for (list, parts) in parts {
+            let each = survey.sample.chunks_exact(dimensions).zip(&nearest);
+            let drawn = each.filter(|(_, at)| **at == list).map(|(value, _)| value);
+            let drawn = drawn.collect::<Vec<_>>().concat();
+            let most = drawn.len() / dimensions / LEAST_PER_PART;
+            let parts = halves(survey, &drawn, (parts as usize).min(most), u64::from(list));
+            if parts.len() < 2 {
+                continue;
+            }
+            let places = std::iter::once(list).chain(std::iter::from_fn(|| room.next()));
+            for (place, center) in places.zip(parts) {
+                centers[place as usize * dimensions..][..dimensions].copy_from_slice(&center);
+                changed.push(place);
+            }
+        }
+        changed.sort_unstable();
+        let edit = |&list: &u32| {
+            let center = &centers[list as usize * dimensions..][..dimensions];
+            let to = varlena::plain(&Value::encode(shape.value_type, center)?);
+            let listed = &survey.lists[list as usize];
+            let was = listed.stored.get(..to.len())?.to_vec();
+            Some(ListEdit::Center {
+                at: listed.at,
+                was,
+                to,
+            })
+        };
+        let edits: Option<Vec<ListEdit>> = changed.iter().map(edit).collect();
+        let edits = edits.filter(|edits| !edits.is_empty())?;
+        Some(Self::with(shape, dimensions, centers, changed, edits))
+    }
+
+    /// Everything goes to the nearest of the lists as they are, whichever it was put into: what
+    /// ends a regrouping that was begun and not ended. None where a centre cannot be read.
+    pub fn as_is(
+        source: &mut dyn PageSource,
+        shape: &IndexShape,
+    ) -> Result<Option<Self>, InspectError> {
+        let mut stored = Vec::new();
+        each_list(source, &mut |_, _, list| {
+            stored.push(list.center.map(|center| center.into_owned()));
+        })?;
+        let dimensions = stored.iter().flatten().find_map(|center| {
+            Some(Value::decode(shape.value_type, center).ok()?.dimensions() as usize)
+        });
+        let dimensions = dimensions.unwrap_or(0);
+        let center = |center: &Option<Vec<u8>>| floats(shape, dimensions, center.as_deref()?);
+        let centers: Option<Vec<Vec<f32>>> = stored.iter().map(center).collect();
+        Ok(centers.filter(|_| dimensions > 0).map(|centers| {
+            let changed = (0..centers.len() as u32).collect();
+            Self::with(shape, dimensions, centers.concat(), changed, Vec::new())
+        }))
+    }
+
+    fn with(
+        shape: &IndexShape,
+        dimensions: usize,
+        centers: Vec<f32>,
+        changed: Vec<u32>,
+        edits: Vec<ListEdit>,
+    ) -> Self {
+        let of_changed: Vec<&[f32]> = changed
+            .iter()
+            .map(|&list| &centers[list as usize * dimensions..][..dimensions])
+            .collect();
+        Self {
+            shape: shape.clone(),
+            dimensions,
+            all: Centers::new(shape, &centers, dimensions),
+            of_changed: Centers::new(shape, &of_changed.concat(), dimensions),
+            centers,
+            changed,
+            edits,
+        }
+    }
+
+    /// Lists whose centres change.
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// What gives them these centres.
+    pub fn edits(&self) -> &[ListEdit] {
+        &self.edits
+    }
+
+    /// What has inserts look for room in these lists from their first pages on: what moved away left
+    /// some.
+    pub fn insert_pages(&self, source: &mut dyn PageSource) -> Result<Vec<ListEdit>, ReadError> {
+        let mut edits = Vec::new();
+        each_list(source, &mut |number, at, list| {
+            if self.is_changed(number) && list.insert != list.start {
+                let (start, was) = (list.start, list.insert);
+                edits.push(ListEdit::InsertPage { at, start, was });
+            }
+        })?;
+        Ok(edits)
+    }
+
+    /// Where the rows that the survey was asked for would be, and how large the lists, about.
+    pub fn directory(&self, survey: &ListSurvey) -> Directory {
+        let now: Vec<u32> = survey.rows.iter().map(|row| survey.list_of[row]).collect();
+        let mut then = now.clone();
+        for (nth, value) in survey.values.chunks_exact(self.dimensions).enumerate() {
+            let list = now[nth];
+            let belongs = self.belongs(value, &[list], self.is_changed(list));
+            then[nth] = belongs[0].unwrap_or(list);
+        }
+        let lists = survey.lists.len();
+        let mut counts = vec![0_u64; lists];
+        for list in self.all.nearest(&survey.sample) {
+            counts[list as usize] += 1;
+        }
+        let drawn = (survey.sample.len() / self.dimensions) as f64;
+        let entries: u64 = survey.lists.iter().map(|list| list.entries).sum();
+        let encode = |center| Value::encode(self.shape.value_type, center).unwrap_or_default();
+        Directory {
+            centers: self
+                .centers
+                .chunks_exact(self.dimensions)
+                .map(encode)
+                .collect(),
+            sizes: counts
+                .iter()
+                .map(|&count| (count as f64 / drawn * entries as f64).round() as u64)
+                .collect(),
+            list_of: survey.rows.iter().copied().zip(then).collect(),
+        }
+    }
+
+    fn is_changed(&self, list: u32) -> bool {
+        self.changed.binary_search(&list).is_ok()
+    }
+
+    /// The list that each value belongs into, unless it is in it. `lists`: those they are in, all of
+    /// which change, or none.
+    fn belongs(&self, values: &[f32], lists: &[u32], are_changed: bool) -> Vec<Option<u32>> {
+        let among = match are_changed {
+            true => &self.all,
+            false => &self.of_changed,
+        };
+        let mut found = Vec::with_capacity(lists.len());
+        among.nearest_each(values, &mut |nth, best, nearness| {
+            let value = &values[nth * self.dimensions..][..self.dimensions];
+            let own = &self.centers[lists[nth] as usize * self.dimensions..][..self.dimensions];
+            let own = product(value, own) - self.all.offset(lists[nth]);
+            let best = match are_changed {
+                true => best,
+                false => self.changed[best as usize],
+            };
+            let is_nearer = nearness - own > NEARER * (nearness.abs() + own.abs());
+            found.push((is_nearer && best != lists[nth]).then_some(best));
+        });
+        found
+    }
+
+    /// The entries that are not in the list they belong into. Reads every page once, those of lists
+    /// twice.
+    pub fn moves(&self, source: &mut dyn PageSource) -> Result<Vec<Move>, InspectError> {
+        let mut starts = Vec::new();
+        let list_pages = each_list(source, &mut |_, _, list| starts.push(list.start))?;
+        let mut moves = Vec::new();
+        let mut waiting: [(Vec<Seen>, Vec<f32>); 2] = Default::default();
+        each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
+            let is_changed = self.is_changed(list);
+            let (seen, values) = &mut waiting[usize::from(is_changed)];
+            for (_, entry) in entries(&RawPage::new(bytes)) {
+                let value = entry.value();
+                let value = value.and_then(|data| floats(&self.shape, self.dimensions, &data));
+                if let Some(value) = value {
+                    let row = entry.row;
+                    seen.push(Seen { row, block, list });
+                    values.extend(value);
+                }
+            }
+            if seen.len() >= AT_ONCE {
+                self.compare(seen, values, is_changed, &mut moves);
+            }
+        })?;
+        for (is_changed, (seen, values)) in [false, true].into_iter().zip(&mut waiting) {
+            self.compare(seen, values, is_changed, &mut moves);
+        }
+        Ok(moves)
+    }
+
+    fn compare(
+        &self,
+        seen: &mut Vec<Seen>,
+        values: &mut Vec<f32>,
+        are_changed: bool,
+        moves: &mut Vec<Move>,
+    ) {
+        let lists: Vec<u32> = seen.iter().map(|seen| seen.list).collect();
+        let belongs = self.belongs(values, &lists, are_changed);
+        moves.extend(seen.drain(..).zip(belongs).filter_map(|(seen, to)| {
+            Some(Move {
+                row: seen.row,
+                from: seen.list,
+                to: to?,
+                at: seen.block,
+            })
+        }));
+        values.clear();
+    }
+}
+
+/// Into how many parts to split which lists, and the lists to dissolve for their sake, the smallest
+/// first.
+///
+/// A part is worth a list as long as it lowers the sum of the squares of all sizes, which searches
+/// compare in the mean, by more than the entries of the list that is dissolved raise it where
+/// they go.
+fn parts(sizes: &[u64]) -> (Vec<(u32, u32)>, std::vec::IntoIter<u32>) {
+    let mean = sizes.iter().sum::<u64>() as f64 / sizes.len().max(1) as f64;
+    let mut smallest: Vec<u32> = (0..sizes.len() as u32).collect();
+    smallest.sort_by_key(|&list| sizes[list as usize]);
+    let mut dissolved = Vec::new();
+    let mut parts = vec![1_u32; sizes.len()];
+    let mut largest: BinaryHeap<(u64, u32)> =
+        (0..).zip(sizes).map(|(list, &size)| (size, list)).collect();
+    for small in smallest {
+        let Some((part, list)) = largest.pop() else {
+            break;
+        };
+        let (size, count) = (sizes[list as usize] as f64, f64::from(parts[list as usize]));
+        let given_up = sizes[small as usize] as f64;
+        let gain = size * size / (count * (count + 1.0));
+        let loss = given_up * (2.0 * mean + given_up);
+        if part as f64 <= LARGE * mean || gain <= loss || parts[small as usize] > 1 || small == list
+        {
+            break;
+        }
+        parts[list as usize] += 1;
+        dissolved.push(small);
+        largest.push(((size / (count + 1.0)) as u64, list));
+    }
+    let split = (0..).zip(parts).filter(|(_, parts)| *parts > 1).collect();
+    (split, dissolved.into_iter())
+}
+
+/// The centres of so many parts of a list that values were drawn from, as they can be stored; that of
+/// the largest part first. Fewer where values are alike.
+fn halves(survey: &ListSurvey, drawn: &[f32], parts: usize, seed: u64) -> Vec<Vec<f32>> {
+    let (shape, dimensions) = (&survey.shape, survey.dimensions);
+    if parts < 2 {
+        return Vec::new();
+    }
+    let trained = train(shape, drawn, dimensions, parts, survey.seed ^ seed);
+    let stored = |center| {
+        let data = Value::encode(shape.value_type, center)?;
+        floats(shape, dimensions, &data)
+    };
+    let mut centers: Vec<Vec<f32>> = trained
+        .chunks_exact(dimensions)
+        .filter_map(stored)
+        .collect();
+    centers.sort_by(|a, b| {
+        a.iter()
+            .map(|x| x.to_bits())
+            .cmp(b.iter().map(|x| x.to_bits()))
+    });
+    centers.dedup();
+    let mut counts = vec![0_u32; centers.len()];
+    for part in Centers::new(shape, &centers.concat(), dimensions).nearest(drawn) {
+        counts[part as usize] += 1;
+    }
+    let mut counted: Vec<(u32, Vec<f32>)> = counts.into_iter().zip(centers).collect();
+    counted.retain(|(count, _)| *count > 0);
+    counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    counted.into_iter().map(|(_, center)| center).collect()
+}
