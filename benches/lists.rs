@@ -45,7 +45,7 @@ fn main() {
         "\n{} x {}, {} lists, {} probes, in shared buffers",
         size.rows, size.dimensions, size.lists, size.probes
     );
-    let drifts: [(&str, Drift); 7] = [
+    let drifts: [(&str, Drift); 8] = [
         (
             "questions lie wide, clusters wander",
             Drift {
@@ -73,6 +73,13 @@ fn main() {
             "half of the clusters new",
             Drift {
                 renewed: 0.5,
+                ..Drift::default()
+            },
+        ),
+        (
+            "few clusters have a third",
+            Drift {
+                crowded: 0.33,
                 ..Drift::default()
             },
         ),

@@ -1,5 +1,6 @@
 //! The steps of a repair in place of lists, taken on a real index.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -119,31 +120,28 @@ impl Mending {
         // Where the index is never free nothing is begun.
         let mut chains = chains(index)?;
         alone(index, &mut chains, &[])?;
-        let mut moves = tally.look(index, &regrouping)?;
         transaction(Snapshot::Active, || history::set_moving(id, true))?;
         let started = Instant::now();
+        // First, so that what is inserted from now on goes where it belongs.
         self.make(id, index, (), regrouping.edits())?;
         loop {
-            moves.sort_unstable_by_key(|one| (one.at, one.to));
+            let mut moves = tally.look(index, &regrouping)?;
+            in_page_order(&mut moves);
             tally.planned += moves.len();
             tally.rounds += 1;
-            tally.lost += self.make_written(id, &moves, MOVES, &mut |batch| {
+            let lost = self.make_written(id, &moves, MOVES, &mut |batch| {
                 let made = alone(index, &mut chains, batch)?;
                 tally.kept_waiting_ms += made.kept_waiting.as_secs_f64() * 1000.0;
                 Ok(made)
             })?;
-            // What was written while entries were looked at may be anywhere.
-            if tally.rounds == ROUNDS {
-                break;
-            }
-            moves = tally.look(index, &regrouping)?;
-            if moves.is_empty() {
+            tally.lost += lost;
+            if lost == 0 || tally.rounds == ROUNDS {
                 break;
             }
         }
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
         self.make(id, index, (), &regrouping.insert_pages(&mut pages)?)?;
-        tally.move_ms = ms(started) - tally.look_again_ms;
+        tally.move_ms = ms(started) - tally.look_ms;
         let as_good = tally.expected.and_then(|expected| expected.as_good);
         self.probes = as_good.map(|good| good.probes);
         transaction(Snapshot::Active, || {
@@ -160,7 +158,7 @@ impl Mending {
         let regrouping = Regrouping::as_is(&mut pages, &shape).map_err(unread)?;
         if let Some(regrouping) = regrouping {
             let mut moves = regrouping.moves(&mut pages).map_err(unread)?;
-            moves.sort_unstable_by_key(|one| (one.at, one.to));
+            in_page_order(&mut moves);
             let mut chains = chains(index)?;
             move_back(index, &mut chains, &moves)?;
         }
@@ -194,8 +192,6 @@ struct Moved {
     planned: usize,
     lost: usize,
     look_ms: f64,
-    #[serde(skip)]
-    look_again_ms: f64,
     move_ms: f64,
     kept_waiting_ms: f64,
 }
@@ -207,11 +203,13 @@ impl Moved {
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
         let moves = regrouping.moves(&mut pages).map_err(unread)?;
         self.look_ms += ms(started);
-        if self.rounds > 0 {
-            self.look_again_ms += ms(started);
-        }
         Ok(moves)
     }
+}
+
+/// Page by page, on each the last entry first: what stands before it need not move up for it.
+fn in_page_order(moves: &mut [Move]) {
+    moves.sort_by_key(|one| (one.at.block, Reverse(one.at.offset)));
 }
 
 fn chains(index: &IndexInfo) -> Result<Chains, PortError> {
@@ -259,7 +257,7 @@ pub fn take_back_changes(id: RepairId, index: &IndexInfo) -> Result<(usize, usiz
     transaction(Snapshot::Active, || history::set_moving(id, true))?;
     let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
     moves::locate(&mut pages, &mut moves)?;
-    moves.sort_by_key(|one| (one.at, one.to));
+    in_page_order(&mut moves);
     let lost = move_back(index, &mut chains(index)?, &moves)?;
     let lost = lost + make_back(index, (), &edits)?;
     transaction(Snapshot::Active, || history::set_moving(id, false))?;

@@ -41,10 +41,11 @@ impl Expected {
         }
     }
 
-    /// With the fewest probes that find no less, if any number does.
+    /// With the fewest probes that find no less, by half of what is allowed, if any number does.
     fn matched_by(&self, tally: &ProbesTally) -> Option<Self> {
+        let least = self.recall - MARGIN / 2.0;
         let curve = tally.curve().into_iter();
-        let mut good = curve.filter(|point| point.estimate.recall >= self.recall);
+        let mut good = curve.filter(|point| point.estimate.recall >= least);
         Some(Self::of(tally, good.next()?.setting))
     }
 }

@@ -42,7 +42,7 @@ pub fn relocate(
     Hold::alone(index, limit, |hold| {
         let since = Instant::now();
         let mut batch = Batch::default();
-        for run in moves.chunk_by(|a, b| (a.at, a.to) == (b.at, b.to)) {
+        for run in moves.chunk_by(|a, b| (a.at.block, a.to) == (b.at.block, b.to)) {
             let held = since.elapsed();
             let is_over = held >= MOST_ALONE || held >= CONTESTED_TIME && hold.is_waited_for();
             if batch.done > 0 && is_over {
@@ -62,7 +62,7 @@ pub fn relocate(
 
 /// Moves entries of one page to one list; tells which were there to be moved.
 fn move_all(hold: &Hold, chains: &mut Chains, moves: &[Move]) -> Result<Vec<bool>, PortError> {
-    let (from, to) = (moves[0].at, moves[0].to);
+    let (from, to) = (moves[0].at.block, moves[0].to);
     let mut moved = vec![false; moves.len()];
     let Some(room) = chains.0.get_mut(to as usize) else {
         return Ok(moved);

@@ -12,11 +12,14 @@ use super::edit::ListEdit;
 use crate::vector_index::edit::Undo;
 use crate::vector_index::ivfflat::layout::entries;
 use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
-use crate::vector_index::page::{Pointed, RawPage};
+use crate::vector_index::page::{Pointed, RawPage, Tid};
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
-/// The block of an entry that was not looked for yet, or is not in the list it should be in.
-pub const NOWHERE: u32 = u32::MAX;
+/// Where an entry is that was not looked for yet, or is not in the list it should be in.
+const NOWHERE: Tid = Tid {
+    block: u32::MAX,
+    offset: 0,
+};
 
 /// An entry that goes to another list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +30,12 @@ pub struct Move {
     pub from: u32,
     /// The list it belongs into.
     pub to: u32,
-    /// The page that it was seen on.
+    /// Where it was seen; others on its page may have gone since.
     #[serde(skip, default = "nowhere")]
-    pub at: u32,
+    pub at: Tid,
 }
 
-fn nowhere() -> u32 {
+fn nowhere() -> Tid {
     NOWHERE
 }
 
@@ -76,9 +79,9 @@ pub fn locate(source: &mut dyn PageSource, moves: &mut [Move]) -> Result<(), Rea
         .map(|(nth, one)| ((one.row, one.from), nth))
         .collect();
     each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
-        for (_, entry) in entries(&RawPage::new(bytes)) {
+        for (offset, entry) in entries(&RawPage::new(bytes)) {
             if let Some(&nth) = wanted.get(&(entry.row, list)) {
-                moves[nth].at = block;
+                moves[nth].at = Tid { block, offset };
             }
         }
     })

@@ -18,7 +18,7 @@ use crate::vector_index::inspection::InspectError;
 use crate::vector_index::ivfflat::directory::Directory;
 use crate::vector_index::ivfflat::layout::entries;
 use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
-use crate::vector_index::page::RawPage;
+use crate::vector_index::page::{RawPage, Tid};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::value::Value;
 use crate::vector_index::{HeapTid, PageSource, ReadError, varlena};
@@ -52,7 +52,7 @@ pub struct Regrouping {
 #[derive(Clone, Copy)]
 struct Seen {
     row: HeapTid,
-    block: u32,
+    at: Tid,
     list: u32,
 }
 
@@ -232,12 +232,13 @@ impl Regrouping {
         each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
             let is_changed = self.is_changed(list);
             let (seen, values) = &mut waiting[usize::from(is_changed)];
-            for (_, entry) in entries(&RawPage::new(bytes)) {
+            for (offset, entry) in entries(&RawPage::new(bytes)) {
                 let value = entry.value();
                 let value = value.and_then(|data| floats(&self.shape, self.dimensions, &data));
                 if let Some(value) = value {
                     let row = entry.row;
-                    seen.push(Seen { row, block, list });
+                    let at = Tid { block, offset };
+                    seen.push(Seen { row, at, list });
                     values.extend(value);
                 }
             }
@@ -265,7 +266,7 @@ impl Regrouping {
                 row: seen.row,
                 from: seen.list,
                 to: to?,
-                at: seen.block,
+                at: seen.at,
             })
         }));
         values.clear();
