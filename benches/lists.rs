@@ -77,9 +77,9 @@ fn main() {
             },
         ),
         (
-            "few clusters have a third",
+            "a third is about something new",
             Drift {
-                crowded: 0.33,
+                aside: 0.33,
                 ..Drift::default()
             },
         ),
@@ -115,6 +115,8 @@ struct Drift {
     turned: bool,
     /// Share of the clusters that are elsewhere.
     renewed: f64,
+    /// Share of the clusters that are elsewhere, and all of them far from the others.
+    aside: f64,
     /// Share of the rows that are in a fiftieth of the clusters.
     crowded: f64,
     /// How far questions are from the middle of a cluster, in units of how far its rows are, where it is not 0.
@@ -166,6 +168,9 @@ impl Clusters {
             let mut center = center.clone();
             if dice.happens(drift.renewed) {
                 center = dice.point(LATENT).iter().map(|x| 2.0 * x).collect();
+            }
+            if dice.happens(drift.aside) {
+                center = dice.point(LATENT).iter().map(|x| 2.0 * x + 12.0).collect();
             }
             let off = dice.point(LATENT);
             let scale = if drift.scale > 0.0 { drift.scale } else { 1.0 };
@@ -245,7 +250,14 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
     let stale = queries.recall(&mut client);
     let figures = health(&mut client);
     let issues: Value = value(&mut client, "SELECT ruvector_dag_health_check('docs')");
-    let issue = issues["indexes"][0]["issues"][0].clone();
+    let issues = issues["indexes"][0]["issues"].as_array().cloned();
+    let issues = issues.unwrap_or_default();
+    let is_unbalanced = |issue: &&Value| {
+        let id = issue.as_str().unwrap_or_default();
+        id.starts_with("unbalanced_clusters")
+    };
+    let issue = issues.iter().find(is_unbalanced).or(issues.first());
+    let issue = issue.cloned().unwrap_or_default();
     println!(
         "\n{name}: {issue}, quality {}, imbalance {}",
         figures.0, figures.1

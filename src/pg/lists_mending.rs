@@ -124,6 +124,8 @@ impl Mending {
         let started = Instant::now();
         // First, so that what is inserted from now on goes where it belongs.
         self.make(id, index, (), regrouping.edits())?;
+        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
+        self.make(id, index, (), &regrouping.insert_pages(&mut pages)?)?;
         loop {
             let mut moves = tally.look(index, &regrouping)?;
             in_page_order(&mut moves);
@@ -139,8 +141,6 @@ impl Mending {
                 break;
             }
         }
-        let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-        self.make(id, index, (), &regrouping.insert_pages(&mut pages)?)?;
         tally.move_ms = ms(started) - tally.look_ms;
         let as_good = tally.expected.and_then(|expected| expected.as_good);
         self.probes = as_good.map(|good| good.probes);
@@ -214,7 +214,7 @@ fn in_page_order(moves: &mut [Move]) {
 
 fn chains(index: &IndexInfo) -> Result<Chains, PortError> {
     let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-    Ok(Chains::new(moves::starts(&mut pages)?))
+    Ok(Chains::new(moves::chains(&mut pages)?))
 }
 
 /// Makes moves as soon as nobody uses the index, if that is soon enough; and leaves it to others for

@@ -6,13 +6,14 @@
 //! exclusive lock on the buffer, under which the bytes are compared with those that were judged;
 //! and a record in the log, which makes the change whole or not at all (`page`). Where an entry goes
 //! from one page to another ([`relocate`]) the index is locked so that nobody else uses it, and the
-//! record is of both pages.
+//! record is of both pages (`listed_page`).
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
 //! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it, and
 //! inserts are not waited for any longer than that meanwhile.
 
 mod hold;
+mod listed_page;
 mod page;
 mod relocate;
 mod update_lock;

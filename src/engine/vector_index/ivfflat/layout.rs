@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 /// What the special area of every page of an IVFFlat index ends with.
 pub const PAGE_ID: u16 = 0xFF84;
 /// Where a list tuple has the page at which inserts begin.
-pub(super) const INSERT_PAGE: usize = 4;
+pub const INSERT_PAGE: usize = 4;
 /// Where a list tuple's centre begins.
 pub(super) const CENTER: usize = 8;
 /// Where an entry's value begins.

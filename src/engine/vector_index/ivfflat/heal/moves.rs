@@ -87,11 +87,31 @@ pub fn locate(source: &mut dyn PageSource, moves: &mut [Move]) -> Result<(), Rea
     })
 }
 
-/// The first page of each list.
-pub fn starts(source: &mut dyn PageSource) -> Result<Vec<u32>, ReadError> {
-    let mut starts = Vec::new();
-    each_list(source, &mut |_, _, list| starts.push(list.start))?;
-    Ok(starts)
+/// A list that entries go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// Where it stands.
+    pub at: Tid,
+    /// Its first page.
+    pub start: u32,
+    /// The first page that may have room.
+    pub room: u32,
+}
+
+/// The lists in order.
+pub fn chains(source: &mut dyn PageSource) -> Result<Vec<Chain>, ReadError> {
+    let mut chains = Vec::new();
+    each_list(source, &mut |_, at, list| {
+        let start = list.start;
+        let room = start;
+        chains.push(Chain { at, start, room });
+    })?;
+    Ok(chains)
+}
+
+/// The rows that have entries on a page.
+pub fn entries_of(page: &RawPage<'_>) -> Vec<HeapTid> {
+    entries(page).map(|(_, entry)| entry.row).collect()
 }
 
 /// The line pointer of a row's entry on a page, and the bytes of the entry.
