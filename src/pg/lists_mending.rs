@@ -24,7 +24,7 @@ use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
 use super::{edit_log, guc, history, lifecycle, world};
 
-/// Moves written down before they are made.
+/// Moves written down before they are made, and as many more as are of the last page.
 const MOVES: usize = 4096;
 /// How much longer than they had to wait others have the index before it is taken again.
 const OTHERS_TURN: u32 = 4;
@@ -131,7 +131,7 @@ impl Mending {
             in_page_order(&mut moves);
             tally.planned += moves.len();
             tally.rounds += 1;
-            let lost = self.make_written(id, &moves, MOVES, &mut |batch| {
+            let lost = self.make_written(id, &moves, whole_pages, &mut |batch| {
                 let made = alone(index, &mut chains, batch)?;
                 tally.kept_waiting_ms += made.kept_waiting.as_secs_f64() * 1000.0;
                 Ok(made)
@@ -210,6 +210,15 @@ impl Moved {
 /// Page by page, on each the last entry first: what stands before it need not move up for it.
 fn in_page_order(moves: &mut [Move]) {
     moves.sort_by_key(|one| (one.at.block, Reverse(one.at.offset)));
+}
+
+/// How many moves go together: what is left on a page may go elsewhere when those of it are made.
+fn whole_pages(moves: &[Move]) -> usize {
+    let Some((last, rest)) = moves.get(MOVES - 1).zip(moves.get(MOVES..)) else {
+        return moves.len();
+    };
+    let same_page = rest.iter().take_while(|one| one.at.block == last.at.block);
+    MOVES + same_page.count()
 }
 
 fn chains(index: &IndexInfo) -> Result<Chains, PortError> {

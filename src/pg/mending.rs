@@ -241,21 +241,22 @@ impl Mending {
         of: E::Of,
         edits: &[E],
     ) -> Result<usize, PortError> {
-        self.make_written(id, edits, BATCH, &mut |batch| patiently(index, of, batch))
+        let at_once = |left: &[E]| left.len().min(BATCH);
+        self.make_written(id, edits, at_once, &mut |batch| patiently(index, of, batch))
     }
 
-    /// The same of any changes, so many at a time, with what makes them.
+    /// The same of any changes, with how many of those that are left go together, and what makes them.
     pub(super) fn make_written<E: Undo + Serialize>(
         &mut self,
         id: RepairId,
         changes: &[E],
-        at_once: usize,
+        at_once: impl Fn(&[E]) -> usize,
         make: &mut dyn FnMut(&[E]) -> Result<edit::Batch, PortError>,
     ) -> Result<usize, PortError> {
         let mut throttle = Throttle::new(guc::config().io_limit_mb);
         let (mut done, mut lost) = (0, 0);
         while done < changes.len() {
-            let batch = &changes[done..changes.len().min(done + at_once)];
+            let batch = &changes[done..done + at_once(&changes[done..])];
             self.batches += 1;
             transaction(Snapshot::Active, || {
                 edit_log::intend(id, self.batches, batch, done, changes.len())
