@@ -11,7 +11,7 @@ use crate::harness::{Busy, vacuum};
 use crate::healing::stage::{DATABASE, Stage};
 
 /// A point of 16 dimensions near the middle of a cluster, which a number stands for.
-fn near(cluster: &str) -> String {
+pub fn near(cluster: &str) -> String {
     format!(
         "(SELECT array_agg(((hashint4({cluster} * 100 + j) & 65535) / 3000.0
                             + 0.2 * (random() + random() - 1))::real)::vector
@@ -20,7 +20,7 @@ fn near(cluster: &str) -> String {
 }
 
 /// 3,000 rows in 20 clusters with an index on so many lists, which were trained long ago.
-fn clusters(stage: &Stage, lists: u32) {
+pub fn clusters(stage: &Stage, lists: u32) {
     stage.execute(&format!(
         "SELECT setseed(0.3);
          CREATE TABLE docs (id int, embedding vector(16));
@@ -52,7 +52,7 @@ fn quality(stage: &Stage) -> f32 {
 
 /// The index is sound, and a search through all lists finds every row once.
 #[track_caller]
-fn has_every_row(stage: &Stage, lists: u32) {
+pub fn has_every_row(stage: &Stage, lists: u32) {
     let mut client = stage.client();
     assert_eq!(breaches(&mut client, "docs_embedding", true), []);
     client

@@ -5,6 +5,8 @@
 mod faults;
 // Lists whose centres are moved, or not.
 mod lists;
+// Lists made even.
+mod regroup;
 // Every fault that can be mended in place is, and the index stays the one it is.
 mod mended;
 // Where repairs are held, and what ends them there.

@@ -10,7 +10,7 @@ use ruvector_dag_healing_engine::repair::strategy::{registry, strategy_for};
 use ruvector_dag_healing_engine::vector_index::ivfflat::IvfflatFigures;
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
-use ruvector_dag_healing_engine::verification::forecast::{Expected, Forecast};
+use ruvector_dag_healing_engine::verification::forecast::{Expected, Forecast, Regrouped};
 use serde_json::Value;
 
 use super::index;
@@ -106,12 +106,13 @@ fn forecast(as_is: f64, recentered: f64, rebuilt: f64) -> Forecast {
             ..at(as_is)
         }),
         worse: false,
+        regrouped: None,
     }
 }
 
 #[test]
 fn centers_are_moved_in_place_where_their_sums_fit_into_memory() {
-    use StepKind::{Baseline, Forecast, InsertPages, Recenter, Verify};
+    use StepKind::{Baseline, Forecast, InsertPages, Recenter, Regroup, Verify};
     for issue in [stale(), built_empty()] {
         let plan = plan(&issue, &on_lists(), &facts());
         assert_eq!(plan.repair_type, "in_place");
@@ -125,9 +126,19 @@ fn centers_are_moved_in_place_where_their_sums_fit_into_memory() {
             plan.costs_ms
         );
     }
-    // No row moves in place: it is only told what a rebuild would do.
+    // No row moves by itself: it is only told what a rebuild would do.
     let told = plan(&unbalanced(), &on_lists(), &facts());
     assert_eq!(told.steps, [Baseline, Forecast, Verify]);
+    let asked_for = PlanFacts {
+        asked_for: true,
+        ..facts()
+    };
+    let told = plan(&unbalanced(), &on_lists(), &asked_for);
+    let steps = [InsertPages, Baseline, Forecast, Regroup, Verify];
+    assert_eq!(told.steps, steps);
+    let locks = &told.to_json()["estimate"]["locks"];
+    assert_eq!(locks[1], "AccessExclusiveLock on the index");
+    assert!(told.reversible && told.costs_ms[3] > 0.0);
 
     let changed: [&dyn Fn(&mut PlanFacts); 3] = [
         &|facts| facts.build_memory = 1 << 20,
@@ -193,6 +204,34 @@ fn centers_are_moved_where_that_is_expected_to_be_enough() {
         ..forecast(0.8, 0.81, 0.0)
     };
     assert_eq!(untold.against_moving(), None);
+}
+
+#[test]
+fn lists_are_made_even_where_as_much_is_found_for_less() {
+    let regrouped = |as_good: Option<(u32, f64)>| Forecast {
+        regrouped: Some(Regrouped {
+            expected: Expected {
+                probes: 1,
+                recall: 0.7,
+                compared: 100.0,
+            },
+            as_good: as_good.map(|(probes, compared)| Expected {
+                probes,
+                recall: 0.9,
+                compared,
+            }),
+        }),
+        ..forecast(0.9, 0.9, 0.9)
+    };
+    assert_eq!(regrouped(Some((3, 700.0))).against_regrouping(), None);
+    let reason = regrouped(Some((3, 900.0))).against_regrouping();
+    let reason = reason.expect("hardly less");
+    assert!(
+        reason.contains("3 probes instead of") && reason.contains("900 rows"),
+        "{reason}"
+    );
+    assert!(regrouped(None).against_regrouping().is_some());
+    assert!(forecast(0.9, 0.9, 0.9).against_regrouping().is_some());
 }
 
 #[test]

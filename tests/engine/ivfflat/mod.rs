@@ -5,3 +5,5 @@ mod figures;
 // What mends them in place, and what is told of it before.
 mod heal;
 mod model;
+// What evens their sizes.
+mod regroup;

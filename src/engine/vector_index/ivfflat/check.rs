@@ -9,7 +9,7 @@
 //! | `page_zeroed` | warning | no page is empty as a crash can leave it |
 //! | `page_chain` | error | the chain of a list leads upwards to its end |
 //! | `page_in_two_lists` | error | a page is in one list only |
-//! | `page_in_no_list` | warning | every page is in a list, or no search comes to it |
+//! | `page_in_no_list` | warning | every page that has entries is in a list, or no search comes to them |
 //! | `list_count` | error | there are as many lists as the metapage says |
 //! | `list_start` | error | a list begins on a page of entries |
 //! | `insert_page` | warning | inserts into a list begin on one of its pages |
@@ -73,7 +73,9 @@ fn examine(
             let page = RawPage::new(bytes);
             let is_sound = check_page(block, &page, PAGE_ID, suspects);
             let Owner::List(list) = owners.of(block) else {
-                if is_sound && owners.of(block) == Owner::Nobody {
+                // Repairs in place leave pages behind that are empty.
+                let is_lost = || owners.of(block) == Owner::Nobody && page.line_pointers() > 0;
+                if is_sound && is_lost() {
                     let suspect = Suspect::page(Gravity::Warning, "page_in_no_list", block);
                     suspects.add(suspect, || {
                         "no list leads to the page, so no search does".into()

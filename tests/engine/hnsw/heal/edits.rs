@@ -1,4 +1,4 @@
-use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Judged, Rung};
 use ruvector_dag_healing_engine::vector_index::page::Tid;
 

@@ -18,7 +18,7 @@ mod tuples;
 
 use std::collections::HashSet;
 
-use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, Survey, Treatment};
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;

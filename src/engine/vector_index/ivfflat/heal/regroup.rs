@@ -26,10 +26,12 @@ use crate::vector_index::{HeapTid, PageSource, ReadError, varlena};
 /// A list, or its part, is large enough past this many times the mean: at twice the mean, the
 /// imbalance factor cannot be above 2.
 const LARGE: f64 = 1.5;
+/// Share of the sum of the squares of all sizes that may be left.
+const WORTH_IT: f64 = 0.9;
 /// Values drawn from each part, at least, that its centre is computed from.
 const LEAST_PER_PART: usize = 4;
 /// How much nearer another centre must be, as a share: sums over dimensions are rounded.
-const NEARER: f32 = 1e-5;
+const NEARER: f32 = 1e-6;
 /// Entries compared at a time.
 const AT_ONCE: usize = 240;
 /// Bytes that a move takes in memory.
@@ -57,8 +59,8 @@ struct Seen {
 }
 
 impl Regrouping {
-    /// Splits what is large. None where nothing is, or too little memory was there to draw values, or a
-    /// centre cannot be read.
+    /// Splits what is large. None where nothing is, or that evens little, or too little memory was
+    /// there to draw values, or a centre cannot be read.
     pub fn of(survey: &ListSurvey) -> Option<Self> {
         let (shape, dimensions) = (&survey.shape, survey.dimensions);
         let present = survey.centers()?;
@@ -95,7 +97,9 @@ impl Regrouping {
         };
         let edits: Option<Vec<ListEdit>> = changed.iter().map(edit).collect();
         let edits = edits.filter(|edits| !edits.is_empty())?;
-        Some(Self::with(shape, dimensions, centers, changed, edits))
+        let regrouping = Self::with(shape, dimensions, centers, changed, edits);
+        let then = squares(&regrouping.sizes(survey));
+        (then < WORTH_IT * squares(&sizes)).then_some(regrouping)
     }
 
     /// Everything goes to the nearest of the lists as they are, whichever it was put into: what
@@ -174,13 +178,6 @@ impl Regrouping {
             let belongs = self.belongs(value, &[list], self.is_changed(list));
             then[nth] = belongs[0].unwrap_or(list);
         }
-        let lists = survey.lists.len();
-        let mut counts = vec![0_u64; lists];
-        for list in self.all.nearest(&survey.sample) {
-            counts[list as usize] += 1;
-        }
-        let drawn = (survey.sample.len() / self.dimensions) as f64;
-        let entries: u64 = survey.lists.iter().map(|list| list.entries).sum();
         let encode = |center| Value::encode(self.shape.value_type, center).unwrap_or_default();
         Directory {
             centers: self
@@ -188,12 +185,21 @@ impl Regrouping {
                 .chunks_exact(self.dimensions)
                 .map(encode)
                 .collect(),
-            sizes: counts
-                .iter()
-                .map(|&count| (count as f64 / drawn * entries as f64).round() as u64)
-                .collect(),
+            sizes: self.sizes(survey),
             list_of: survey.rows.iter().copied().zip(then).collect(),
         }
+    }
+
+    /// How large the lists will be, about.
+    fn sizes(&self, survey: &ListSurvey) -> Vec<u64> {
+        let mut counts = vec![0_u64; survey.lists.len()];
+        for list in self.all.nearest(&survey.sample) {
+            counts[list as usize] += 1;
+        }
+        let drawn = (survey.sample.len() / self.dimensions) as f64;
+        let entries: u64 = survey.lists.iter().map(|list| list.entries).sum();
+        let size = |count: u64| (count as f64 / drawn * entries as f64).round() as u64;
+        counts.into_iter().map(size).collect()
     }
 
     fn is_changed(&self, list: u32) -> bool {
@@ -305,6 +311,10 @@ fn parts(sizes: &[u64]) -> (Vec<(u32, u32)>, std::vec::IntoIter<u32>) {
     }
     let split = (0..).zip(parts).filter(|(_, parts)| *parts > 1).collect();
     (split, dissolved.into_iter())
+}
+
+fn squares(sizes: &[u64]) -> f64 {
+    sizes.iter().map(|&size| (size as f64).powi(2)).sum()
 }
 
 /// The centres of so many parts of a list that values were drawn from, as they can be stored; that of
