@@ -25,7 +25,7 @@ use super::xact::{Snapshot, transaction};
 use super::{edit_log, guc, history, lifecycle, world};
 
 /// Moves written down before they are made, and as many more as are of the last page.
-const MOVES: usize = 4096;
+const MOVES: usize = 2048;
 /// How much longer than they had to wait others have the index before it is taken again.
 const OTHERS_TURN: u32 = 4;
 

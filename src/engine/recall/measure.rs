@@ -47,6 +47,9 @@ pub(super) fn with_pauses(
     Ok(())
 }
 
+/// How much the distance of a row may differ from what it was, as a share, for it to be the same row.
+const SAME: f64 = 1e-5;
+
 /// An index that can be searched, in the snapshot in which its table is read.
 pub trait Searching {
     /// What says how much of the index a search looks at, as it is in force: `hnsw.ef_search`
@@ -205,14 +208,16 @@ impl Truth {
         Ok(answers)
     }
 
-    /// Of each query, whether all rows that count as its neighbours are still there. Where some
-    /// have gone since, an index cannot find them.
+    /// Of each query, whether all rows that count as its neighbours are still there and as near. Where
+    /// some have gone since, and others may have taken their places, an index cannot find them.
     pub fn stands(&self, table: &mut dyn RowSource) -> Result<Vec<bool>, ReadError> {
         let mut stands = Vec::with_capacity(self.neighbours.len());
-        for neighbours in &self.neighbours {
+        for (asked, neighbours) in self.asked.iter().zip(&self.neighbours) {
             let mut all = true;
             for near in neighbours.as_near() {
-                all = all && table.value(near.row)?.is_some();
+                let distance = self.distance_of(asked, near.row, table)?;
+                let differs = |distance: f64| (distance - near.distance).abs();
+                all = all && distance.is_some_and(|d| differs(d) <= SAME * d.abs());
             }
             stands.push(all);
         }

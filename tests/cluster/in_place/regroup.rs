@@ -131,7 +131,7 @@ fn what_was_begun_when_it_was_killed_is_ended() {
         "UPDATE ON ruvector_dag_healing.edits",
         "NEW.edits->0 ? 'row'",
     );
-    let half_done = ("INSERT ON ruvector_dag_healing.edits", "NEW.batch = 4");
+    let half_done = ("INSERT ON ruvector_dag_healing.edits", "NEW.batch = 3");
     for (interrupt, (event, condition)) in CRASHES.into_iter().zip([moved, half_done]) {
         let stage = crowded();
         std::mem::forget(hold_before(&stage, event, condition));

@@ -170,6 +170,35 @@ fn a_sample_of_the_blocks_tells_recall_and_how_sure_it_is() {
 }
 
 #[test]
+fn a_neighbour_whose_place_another_row_has_taken_is_gone() {
+    let mut random = Random(5);
+    let mut table = line(&mut random);
+    let shape = IndexShape {
+        value_type: ValueType::Vector,
+        metric: Metric::L2,
+        normalized: false,
+        dimensions: Some(1),
+        option: None,
+    };
+    let asked = [0.2_f32, 0.8].map(|value| Asked {
+        value: encoded(value),
+        own_row: None,
+    });
+    let budget = Budget {
+        bytes: u64::MAX,
+        seed: 1,
+    };
+    let asked = asked.to_vec();
+    let truth = Truth::seek(&mut table, &shape, asked, K, budget, &mut |_| Ok(()));
+    let truth = truth.expect("an answer");
+    assert_eq!(truth.stands(&mut table).expect("rows"), [true, true]);
+    let sorted = table.sorted();
+    let nearest = sorted[sorted.partition_point(|(value, _)| *value < 0.8)].1;
+    table.values.insert(nearest, 0.5);
+    assert_eq!(truth.stands(&mut table).expect("rows"), [true, false]);
+}
+
+#[test]
 fn blocks_are_drawn_with_the_same_probability_and_no_more_than_the_budget_allows() {
     let mut drawn = vec![0_u32; 1_000];
     for seed in 0..2_000 {

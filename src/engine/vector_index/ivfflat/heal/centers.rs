@@ -1,4 +1,7 @@
 //! Which centre is nearest to a value, for many values at once.
+//!
+//! Products in single precision tell which centres may be the nearest; which of them is follows
+//! from distances, as where values are far from nothing and near one another they say little.
 
 use crate::recall::exact::kernel::{Panels, Sum};
 use crate::vector_index::ivfflat::drift::is_spherical;
@@ -6,27 +9,60 @@ use crate::vector_index::shape::IndexShape;
 
 /// Values compared at a time: what their sums take stays small.
 const AT_ONCE: usize = 60;
+/// Half the distance of two neighbouring numbers of single precision at 1: what a product is rounded by.
+const ROUNDING: f32 = f32::EPSILON / 2.0;
 
 /// Centres, arranged to be compared with.
 pub(super) struct Centers {
     panels: Panels,
+    /// One after another.
+    floats: Vec<f32>,
     dimensions: usize,
+    spherical: bool,
     /// ½‖c‖² of each centre where distances are Euclidean (or Hamming's: bits are 0 and 1), else 0.
     offsets: Vec<f32>,
+    /// The largest ‖c‖.
+    longest: f32,
 }
 
 impl Centers {
     /// Centres of so many dimensions, one after another.
     pub(super) fn new(shape: &IndexShape, centers: &[f32], dimensions: usize) -> Self {
-        let each = centers.chunks_exact(dimensions.max(1));
-        let offsets = each.map(|center| match is_spherical(shape) {
+        let each = || centers.chunks_exact(dimensions.max(1));
+        let spherical = is_spherical(shape);
+        let offset = |center| match spherical {
             true => 0.0,
-            false => center.iter().map(|x| x * x).sum::<f32>() / 2.0,
-        });
+            false => product(center, center) / 2.0,
+        };
+        let lengths = each().map(|center| product(center, center).sqrt());
         Self {
-            offsets: offsets.collect(),
+            offsets: each().map(offset).collect(),
+            longest: lengths.fold(0.0, f32::max),
             panels: Panels::new(centers, dimensions),
+            floats: centers.to_vec(),
             dimensions,
+            spherical,
+        }
+    }
+
+    /// One of them.
+    pub(super) fn center(&self, number: u32) -> &[f32] {
+        &self.floats[number as usize * self.dimensions..][..self.dimensions]
+    }
+
+    /// All of them.
+    pub(super) fn each(&self) -> impl Iterator<Item = &[f32]> {
+        self.floats.chunks_exact(self.dimensions.max(1))
+    }
+
+    /// How far a value is from a centre, as pgvector compares: the square of the distance, or the
+    /// negative product where directions are compared.
+    pub(super) fn apart(&self, value: &[f32], center: &[f32]) -> f64 {
+        let both = value.iter().zip(center);
+        let both = both.map(|(x, c)| (f64::from(*x), f64::from(*c)));
+        match self.spherical {
+            true => both.map(|(x, c)| -x * c).sum(),
+            false => both.map(|(x, c)| (x - c) * (x - c)).sum(),
         }
     }
 
@@ -38,40 +74,48 @@ impl Centers {
         found
     }
 
-    /// Shows for each of `values` its number, that of the nearest centre, and how near it is: more is
-    /// nearer, by the product of the two less [`Self::offset`].
-    pub(super) fn nearest_each(&self, values: &[f32], visit: &mut dyn FnMut(usize, u32, f32)) {
-        let stride = self.panels.stride();
+    /// Shows for each of `values` its number, that of the nearest centre, and how far that is.
+    pub(super) fn nearest_each(&self, values: &[f32], visit: &mut dyn FnMut(usize, u32, f64)) {
+        let (stride, dimensions) = (self.panels.stride(), self.dimensions.max(1));
         let mut sums = vec![0.0; AT_ONCE * stride];
         let mut number = 0;
-        for values in values.chunks(AT_ONCE * self.dimensions.max(1)) {
-            let count = values.len() / self.dimensions.max(1);
-            let sums = &mut sums[..count * stride];
+        for values in values.chunks(AT_ONCE * dimensions) {
+            let sums = &mut sums[..values.len() / dimensions * stride];
             self.panels.sums(Sum::Products, values, sums);
-            for sums in sums.chunks_exact(stride.max(1)) {
-                let nearness = sums
-                    .iter()
-                    .zip(&self.offsets)
-                    .map(|(sum, offset)| sum - offset);
-                let best = (0..)
-                    .zip(nearness)
-                    .fold((0, f32::NEG_INFINITY), |best, one| {
-                        if one.1 > best.1 { one } else { best }
-                    });
-                visit(number, best.0, best.1);
+            let each = values.chunks_exact(dimensions);
+            for (value, sums) in each.zip(sums.chunks_exact(stride.max(1))) {
+                let (nearest, apart) = self.nearest_by(value, sums);
+                visit(number, nearest, apart);
                 number += 1;
             }
         }
     }
 
-    /// What is taken off a product with a centre.
-    pub(super) fn offset(&self, center: u32) -> f32 {
-        self.offsets[center as usize]
+    /// The nearest of those that may be by their products with a value.
+    fn nearest_by(&self, value: &[f32], sums: &[f32]) -> (u32, f64) {
+        let nearness = || {
+            sums.iter()
+                .zip(&self.offsets)
+                .map(|(sum, offset)| sum - offset)
+        };
+        let best = nearness().fold(f32::NEG_INFINITY, f32::max);
+        let length = product(value, value).sqrt().max(self.longest);
+        let error = self.dimensions as f32 * ROUNDING * length * length;
+        let may_be = (0..)
+            .zip(nearness())
+            .filter(|one| one.1 >= best - 2.0 * error);
+        let exact = may_be.map(|(number, _)| (number, self.apart(value, self.center(number))));
+        exact.fold(
+            (0, f64::INFINITY),
+            |best, one| {
+                if one.1 < best.1 { one } else { best }
+            },
+        )
     }
 }
 
 /// The sum of the products of components.
-pub(super) fn product(a: &[f32], b: &[f32]) -> f32 {
+fn product(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, b_lanes) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0_f32; 8];
     for (a, b) in a_lanes.0.iter().zip(b_lanes.0) {

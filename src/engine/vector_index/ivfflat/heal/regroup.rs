@@ -9,7 +9,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::centers::{Centers, product};
+use super::centers::Centers;
 use super::edit::ListEdit;
 use super::moves::Move;
 use super::survey::{ListSurvey, floats};
@@ -30,8 +30,8 @@ const LARGE: f64 = 1.5;
 const WORTH_IT: f64 = 0.9;
 /// Values drawn from each part, at least, that its centre is computed from.
 const LEAST_PER_PART: usize = 4;
-/// How much nearer another centre must be, as a share: sums over dimensions are rounded.
-const NEARER: f32 = 1e-6;
+/// How much nearer another centre must be, as a share: pgvector computes in single precision.
+const NEARER: f64 = 1e-6;
 /// Entries compared at a time.
 const AT_ONCE: usize = 240;
 /// Bytes that a move takes in memory.
@@ -41,8 +41,7 @@ pub const BYTES_PER_MOVE: u64 = size_of::<Move>() as u64;
 pub struct Regrouping {
     shape: IndexShape,
     dimensions: usize,
-    /// Of all lists, one after another.
-    centers: Vec<f32>,
+    /// Those of all lists.
     all: Centers,
     /// The lists whose centres change, ascending, and only their centres.
     changed: Vec<u32>,
@@ -140,7 +139,6 @@ impl Regrouping {
             dimensions,
             all: Centers::new(shape, &centers, dimensions),
             of_changed: Centers::new(shape, &of_changed.concat(), dimensions),
-            centers,
             changed,
             edits,
         }
@@ -180,11 +178,7 @@ impl Regrouping {
         }
         let encode = |center| Value::encode(self.shape.value_type, center).unwrap_or_default();
         Directory {
-            centers: self
-                .centers
-                .chunks_exact(self.dimensions)
-                .map(encode)
-                .collect(),
+            centers: self.all.each().map(encode).collect(),
             sizes: self.sizes(survey),
             list_of: survey.rows.iter().copied().zip(then).collect(),
         }
@@ -214,15 +208,14 @@ impl Regrouping {
             false => &self.of_changed,
         };
         let mut found = Vec::with_capacity(lists.len());
-        among.nearest_each(values, &mut |nth, best, nearness| {
-            let value = &values[nth * self.dimensions..][..self.dimensions];
-            let own = &self.centers[lists[nth] as usize * self.dimensions..][..self.dimensions];
-            let own = product(value, own) - self.all.offset(lists[nth]);
+        among.nearest_each(values, &mut |nth, best, apart| {
             let best = match are_changed {
                 true => best,
                 false => self.changed[best as usize],
             };
-            let is_nearer = nearness - own > NEARER * (nearness.abs() + own.abs());
+            let value = &values[nth * self.dimensions..][..self.dimensions];
+            let own = self.all.apart(value, self.all.center(lists[nth]));
+            let is_nearer = own - apart > NEARER * apart.abs();
             found.push((is_nearer && best != lists[nth]).then_some(best));
         });
         found
