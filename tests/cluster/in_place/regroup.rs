@@ -108,6 +108,59 @@ fn a_crowded_list_is_split_where_that_is_asked_for() {
 }
 
 #[test]
+fn lists_of_every_kind_of_value_are_split() {
+    let stage = stage();
+    clusters(&stage, LISTS);
+    // Smaller clusters around the middle of one.
+    let fresh = format!(
+        "{} + array_fill(0.2, ARRAY[16])::vector * ({} - array_fill(11, ARRAY[16])::vector)",
+        near("(d.id * 0 + 3)"),
+        near("(d.id % 15 + 700)")
+    );
+    // So that components are of either sign, which centres drawn at random are not.
+    let middle = "array_fill(5, ARRAY[16])::vector";
+    for (value_type, class, operator) in [
+        ("halfvec(16)", "halfvec_l2_ops", "<->"),
+        ("vector(16)", "vector_cosine_ops", "<=>"),
+        ("vector(16)", "vector_ip_ops", "<#>"),
+    ] {
+        stage.execute(&format!(
+            "DROP TABLE IF EXISTS other;
+             CREATE TABLE other (id int, v {value_type});
+             INSERT INTO other SELECT id, (embedding - {middle})::{value_type} FROM docs;
+             CREATE INDEX other_v ON other USING ivfflat (v {class}) WITH (lists = {LISTS});
+             UPDATE other SET v = ({fresh} - {middle})::{value_type} FROM docs d WHERE other.id = d.id AND d.id % 3 > 0"
+        ));
+        vacuum(&mut stage.client(), "other");
+        let imbalance = "SELECT imbalance_factor FROM ruvector_dag_ivfflat_health('other_v')";
+        let before: f32 = stage.value(imbalance);
+        ask(&mut stage.client(), "other", "unbalanced_clusters", false);
+        let repair = stage.ended_repair("other");
+        let done: Value =
+            stage.value("SELECT details FROM ruvector_dag_repair_history('other') LIMIT 1");
+        assert_eq!(repair.status, "succeeded", "{class} {done:#}");
+        assert!(stage.value::<f32>(imbalance) < before);
+        assert_eq!(
+            breaches(&mut stage.client(), "other_v", true),
+            [],
+            "{class}"
+        );
+        let found: (i64, i64) = {
+            let mut client = stage.client();
+            let settings = format!("SET enable_seqscan = off; SET ivfflat.probes = {LISTS}");
+            client.batch_execute(&settings).expect("settings");
+            let query = format!(
+                "SELECT count(*), count(DISTINCT id) FROM (
+                     SELECT id FROM other ORDER BY v {operator} (SELECT v FROM other LIMIT 1) LIMIT 100000) f"
+            );
+            let row = client.query_one(&query, &[]).expect("a search");
+            (row.get(0), row.get(1))
+        };
+        assert_eq!(found, (3000, 3000), "{class}");
+    }
+}
+
+#[test]
 fn entries_and_centers_go_back_on_request() {
     let stage = crowded();
     let before = (imbalance(&stage), quality(&stage));
