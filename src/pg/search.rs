@@ -93,11 +93,17 @@ impl Searcher {
             pg_sys::index_rescan(scan, std::ptr::null_mut(), 0, &raw mut key, 1);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let mut found = 0;
-            while found < k && pg_sys::index_getnext_slot(scan, forward, self.rows.slot) {
-                let tid = (*scan).xs_heaptid;
-                let row = heap_tid(&tid);
-                each(self, row);
-                found += 1;
+            while found < k {
+                let tid = pg_sys::index_getnext_tid(scan, forward);
+                if tid.is_null() {
+                    break;
+                }
+                // Before it is made the one in the chain that the snapshot sees.
+                let head = heap_tid(&*tid);
+                if pg_sys::index_fetch_heap(scan, self.rows.slot) {
+                    each(self, head);
+                    found += 1;
+                }
             }
             pg_sys::index_endscan(scan);
         }

@@ -139,6 +139,35 @@ fn every_operator_class_agrees_with_sql() {
 }
 
 #[test]
+fn rows_of_which_another_column_was_changed_are_found() {
+    let name = "rows_of_which_another_column_was_changed_are_found";
+    let Some((_server, mut client)) = still_server() else {
+        return skip(name, "no pgvector");
+    };
+    fill(&mut client, &VALUE_TYPES[0]);
+    client
+        .batch_execute(
+            "ALTER TABLE docs ADD note int;
+             CREATE TABLE roomy (LIKE docs) WITH (fillfactor = 50);
+             INSERT INTO roomy SELECT * FROM docs; DROP TABLE docs; ALTER TABLE roomy RENAME TO docs;
+             CREATE INDEX lists ON docs USING ivfflat (v vector_l2_ops) WITH (lists = 4);
+             CREATE INDEX graph ON docs USING hnsw (v vector_l2_ops);
+             ANALYZE docs; SET ivfflat.probes = 4; SET hnsw.ef_search = 1000",
+        )
+        .expect("indexes");
+    for round in 0..2 {
+        for index in ["lists", "graph"] {
+            let (recall, ..) = measured(&mut client, index, K, 10_000);
+            assert_eq!(recall, 1.0, "{index} after {round} changes");
+        }
+        // In the same pages, so that the indexes lead to where the rows were.
+        client
+            .batch_execute("UPDATE docs SET note = id")
+            .expect("a change");
+    }
+}
+
+#[test]
 fn expressions_and_predicates_agree_with_sql() {
     let Some((_server, mut client)) = still_server() else {
         return skip("expressions_and_predicates_agree_with_sql", "no pgvector");
