@@ -84,7 +84,12 @@ pub fn assess(finding: &Finding) -> Value {
         }),
         IndexIssue::UnbalancedClusters { .. } => json!({
             "cost_of_a_probe": evidence["imbalance_factor"],
-            "advice": retrain(finding),
+            "advice": format!(
+                "{}\n-- or, in place: SELECT ruvector_dag_repair({}, {});",
+                retrain(finding),
+                literal(&finding.index.index_name),
+                literal(&finding.issue_id())
+            ),
         }),
         IndexIssue::StaleTraining { .. } => json!({
             "removable_distortion": 1.0 - evidence["centroid_quality"].as_f64().unwrap_or(1.0),

@@ -55,9 +55,12 @@ pub fn plan(
     let Issue::Index(kind) = issue;
     let steps = steps(kind, facts.asked_for)?;
     let figures = facts.lists.as_ref()?;
-    let moves = match steps.contains(&StepKind::Regroup) {
-        true => figures.vectors * BYTES_PER_MOVE,
-        false => 0,
+    let (moves, disk_bytes) = match steps.contains(&StepKind::Regroup) {
+        true => (
+            figures.vectors * BYTES_PER_MOVE,
+            heal::regrouping_bytes(figures),
+        ),
+        false => (0, 0),
     };
     let memory_bytes = heal::bytes_for(figures) + rows_asked_for(figures) + moves;
     let fits = memory_bytes <= facts.build_memory;
@@ -68,7 +71,9 @@ pub fn plan(
         .iter()
         .map(|step| cost(*step, figures, facts))
         .collect();
-    Some(in_steps(strategy, issue, index, steps, costs, memory_bytes))
+    let mut plan = in_steps(strategy, issue, index, steps, costs, memory_bytes);
+    plan.estimate.disk_bytes = disk_bytes;
+    Some(plan)
 }
 
 /// Bytes of the rows by which recall is told.

@@ -139,6 +139,7 @@ fn centers_are_moved_in_place_where_their_sums_fit_into_memory() {
     let locks = &told.to_json()["estimate"]["locks"];
     assert_eq!(locks[1], "AccessExclusiveLock on the index");
     assert!(told.reversible && told.costs_ms[3] > 0.0);
+    assert!(told.estimate.disk_bytes > 1 << 20);
 
     let changed: [&dyn Fn(&mut PlanFacts); 3] = [
         &|facts| facts.build_memory = 1 << 20,

@@ -59,6 +59,16 @@ const MOVE_MS: f64 = 0.004;
 /// Share of the lists whose centres change, and of the entries that move, about.
 const CHANGED: f64 = 0.3;
 
+/// Bytes that a move writes besides three times the entry, to the log and to the list of moves, as
+/// measured there.
+const MOVE_BYTES: f64 = 600.0;
+
+/// Bytes that evening the sizes of lists writes, to the log and to the list of moves.
+pub fn regrouping_bytes(figures: &IvfflatFigures) -> u64 {
+    let entry = f64::from(figures.dimensions) * 4.0 + 16.0;
+    (CHANGED * figures.vectors as f64 * (3.0 * entry + MOVE_BYTES)) as u64
+}
+
 /// What evening the sizes of lists takes once the pages are in memory, in milliseconds.
 pub fn regrouping_ms(figures: &IvfflatFigures) -> f64 {
     let (vectors, lists) = (figures.vectors as f64, figures.lists as f64);
