@@ -82,8 +82,7 @@ pub fn mended(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
         let probe = after.probe.as_ref()?;
         searched_worse(before.probe.as_ref(), probe)
     };
-    // What searches lost is the graver reason.
-    match worse().or(unmended) {
+    match unmended.or_else(worse) {
         Some(reason) => Verdict::Undo(reason),
         None => Verdict::Keep,
     }
