@@ -119,11 +119,15 @@ fn lists_of_every_kind_of_value_are_split() {
     );
     // So that components are of either sign, which centres drawn at random are not.
     let middle = "array_fill(5, ARRAY[16])::vector";
+    let has_halves = stage.server.pgvector_version() >= Some((0, 7, 0));
     for (value_type, class, operator) in [
         ("halfvec(16)", "halfvec_l2_ops", "<->"),
         ("vector(16)", "vector_cosine_ops", "<=>"),
         ("vector(16)", "vector_ip_ops", "<#>"),
     ] {
+        if value_type.starts_with("halfvec") && !has_halves {
+            continue;
+        }
         stage.execute(&format!(
             "DROP TABLE IF EXISTS other;
              CREATE TABLE other (id int, v {value_type});

@@ -150,7 +150,7 @@ fn links_after_which_less_is_found_are_taken_out_and_a_rebuild_follows_under_the
     // Meanwhile so many rows share a value in the middle of the others that searches end among them.
     stage.execute(
         "INSERT INTO docs SELECT 100000 + i, 'the same', array_fill(0.5, ARRAY[16])::vector
-         FROM generate_series(1, 1500) i",
+         FROM generate_series(1, 5000) i",
     );
     drop(gate);
     let repair = stage.ended_repair("docs");
