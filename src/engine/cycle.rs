@@ -198,11 +198,16 @@ impl SelfHealingEngine {
         let mut checked = Vec::new();
         for (index, identity) in indexes.iter().zip(identities) {
             let last = world.last_look(index)?;
+            // What is seen while pages change is neither what was there nor what will be: whoever
+            // repairs it looks at it in the end.
+            let in_repair = self.in_repair(index.table_oid);
             let look = match last {
-                Some(last) if !look_is_due(Some(&last), index, world.now()) => IndexHealthCheck {
-                    index: index.clone(),
-                    ..last
-                },
+                Some(last) if in_repair || !look_is_due(Some(&last), index, world.now()) => {
+                    IndexHealthCheck {
+                        index: index.clone(),
+                        ..last
+                    }
+                }
                 last => match take_look(index, world) {
                     Ok(look) => look.after(last.as_ref()),
                     // Dropped, rebuilt or locked while we looked: the next cycle sees what is.
@@ -291,6 +296,12 @@ impl SelfHealingEngine {
         diagnoses
     }
 
+    /// Whether a repair of a table was under way when that was last looked up.
+    fn in_repair(&self, table: u32) -> bool {
+        let repairing = |repair: &ActiveRepair| repair.table_oid == table;
+        self.active_repairs.values().any(repairing)
+    }
+
     /// Starts the repair of an issue if it may start by itself; says why where it may not.
     fn initiate_repair(
         &mut self,
@@ -299,8 +310,7 @@ impl SelfHealingEngine {
         world: &mut dyn World,
     ) -> Result<bool, PortError> {
         let index = &diagnosis.finding.index;
-        let repairing = |r: &ActiveRepair| r.table_oid == index.table_oid;
-        if state.status == IssueStatus::Suppressed || self.active_repairs.values().any(repairing) {
+        if state.status == IssueStatus::Suppressed || self.in_repair(index.table_oid) {
             return Ok(false);
         }
         let id = diagnosis.finding.issue_id();

@@ -171,7 +171,8 @@ pub fn assert_predicted(client: &mut Client, index: &str, pages: i64, fragmentat
     let rebuilt = client.query_one(rebuilt, &[&index]).expect("a size");
     let rebuilt = rebuilt.get::<_, i64>(0) as f64;
     assert!(
-        (predicted - rebuilt).abs() <= (rebuilt * 0.02).max(1.0),
+        // Layers are drawn at random: with few links that is a page or two of a small index.
+        (predicted - rebuilt).abs() <= (rebuilt * 0.02).max(2.0),
         "{index}: {predicted} pages predicted, {rebuilt} after a rebuild"
     );
 }

@@ -207,6 +207,28 @@ fn one_unreadable_index_does_not_keep_the_others_from_being_healed() {
 }
 
 #[test]
+fn an_index_is_not_looked_at_while_it_is_repaired() {
+    let mut world = world([look(1, 0.9)]);
+    world.repairs.push(repair(1, false));
+    world.now = 1_000_000;
+    let mut engine = engine(HealingConfig {
+        auto_heal_enabled: false,
+        ..HealingConfig::default()
+    });
+    engine.run_check_cycle(&mut world).unwrap();
+    // Due again: what would be seen now is half done.
+    world.indexes[0].vacuums += 1;
+    world.unreadable = Some(PortError::Failed("half done".into()));
+    let notices = |world: &World| world.looks.values().next().unwrap().notices.clone();
+    engine.run_check_cycle(&mut world).unwrap();
+    assert_eq!(notices(&world), [""; 0]);
+    world.repairs[0].finished = true;
+    engine.run_check_cycle(&mut world).unwrap();
+    engine.run_check_cycle(&mut world).unwrap();
+    assert_eq!(notices(&world), ["half done"], "now it is");
+}
+
+#[test]
 fn told_to_stop_it_stops() {
     let mut world = world([]);
     world.indexes.push(index("public.new"));
