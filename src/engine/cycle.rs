@@ -197,17 +197,16 @@ impl SelfHealingEngine {
         let settings = world.standing_settings()?;
         let mut checked = Vec::new();
         for (index, identity) in indexes.iter().zip(identities) {
+            // What is seen while pages change is neither what was there nor what will be.
+            if self.in_repair(index.table_oid) {
+                continue;
+            }
             let last = world.last_look(index)?;
-            // What is seen while pages change is neither what was there nor what will be: whoever
-            // repairs it looks at it in the end.
-            let in_repair = self.in_repair(index.table_oid);
             let look = match last {
-                Some(last) if in_repair || !look_is_due(Some(&last), index, world.now()) => {
-                    IndexHealthCheck {
-                        index: index.clone(),
-                        ..last
-                    }
-                }
+                Some(last) if !look_is_due(Some(&last), index, world.now()) => IndexHealthCheck {
+                    index: index.clone(),
+                    ..last
+                },
                 last => match take_look(index, world) {
                     Ok(look) => look.after(last.as_ref()),
                     // Dropped, rebuilt or locked while we looked: the next cycle sees what is.
