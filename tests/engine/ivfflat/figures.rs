@@ -9,17 +9,7 @@ use ruvector_dag_healing_engine::vector_index::ivfflat::{
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
 
-use super::model::{Bytes, Index, Source, page};
-
-fn shape(metric: Metric) -> IndexShape {
-    IndexShape {
-        value_type: ValueType::Vector,
-        metric,
-        normalized: metric == Metric::Cosine,
-        dimensions: None,
-        option: None,
-    }
-}
+use super::model::{Bytes, Index, Source, page, shape};
 
 fn within(pages: Vec<Bytes>, metric: Metric, memory_limit: usize) -> IvfflatReport {
     let options = InspectOptions {

@@ -17,19 +17,9 @@ use ruvector_dag_healing_engine::vector_index::value::{Value, ValueType};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE, ReadError};
 use ruvector_dag_healing_engine::verification::forecast::Forecast;
 
-use super::model::{Bytes, Index, Source, vector};
+use super::model::{Bytes, Index, Source, shape, vector};
 
 const MEMORY: usize = 1 << 20;
-
-fn shape(metric: Metric) -> IndexShape {
-    IndexShape {
-        value_type: ValueType::Vector,
-        metric,
-        normalized: metric == Metric::Cosine,
-        dimensions: None,
-        option: None,
-    }
-}
 
 /// Clusters around 10, 20, 30 … on a line, with centres `off` of them, which are those of the lists.
 fn clusters(lists: usize, rows: usize, off: f32) -> Index {

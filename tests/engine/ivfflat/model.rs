@@ -1,10 +1,23 @@
 //! Writes IVFFlat files as pgvector does, independently of the engine.
 
+use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
+use ruvector_dag_healing_engine::vector_index::value::ValueType;
 use ruvector_dag_healing_engine::vector_index::{PAGE_SIZE, PageSource, ReadError};
 
 pub type Bytes = [u8; PAGE_SIZE];
 
 const NONE: u32 = u32::MAX;
+
+/// An index of `vector`, as its catalog entry has it.
+pub fn shape(metric: Metric) -> IndexShape {
+    IndexShape {
+        value_type: ValueType::Vector,
+        metric,
+        normalized: metric == Metric::Cosine,
+        dimensions: None,
+        option: None,
+    }
+}
 
 /// An index of `vector`.
 #[derive(Debug, Clone)]

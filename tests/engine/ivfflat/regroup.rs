@@ -15,17 +15,7 @@ use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::{Value, ValueType};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE};
 
-use super::model::{Index, Source};
-
-fn shape(metric: Metric) -> IndexShape {
-    IndexShape {
-        value_type: ValueType::Vector,
-        metric,
-        normalized: metric == Metric::Cosine,
-        dimensions: None,
-        option: None,
-    }
-}
+use super::model::{Index, Source, shape};
 
 /// Lists around 10, 20, 30 … on a line, of so many members each; the last of them has as many clusters far
 /// behind it, too.

@@ -110,6 +110,17 @@ impl Searching for Forgetful {
     }
 }
 
+/// Of an index on a line.
+fn shape() -> IndexShape {
+    IndexShape {
+        value_type: ValueType::Vector,
+        metric: Metric::L2,
+        normalized: false,
+        dimensions: Some(1),
+        option: None,
+    }
+}
+
 /// Measures with so many queries, one block of `every` read; the hits, by query.
 fn measured(
     table: &mut Line,
@@ -117,13 +128,6 @@ fn measured(
     queries: usize,
     every: u64,
 ) -> Vec<ruvector_dag_healing_engine::recall::interval::QueryHits> {
-    let shape = IndexShape {
-        value_type: ValueType::Vector,
-        metric: Metric::L2,
-        normalized: false,
-        dimensions: Some(1),
-        option: None,
-    };
     let asked = (0..queries).map(|_| Asked {
         value: encoded(index.random.uniform() as f32),
         own_row: None,
@@ -133,7 +137,7 @@ fn measured(
         bytes: (u64::from(BLOCKS * PER_BLOCK) * 8).div_ceil(every),
         seed: index.random.next(),
     };
-    let truth = Truth::seek(table, &shape, asked, K, budget, &mut |_| Ok(())).expect("an answer");
+    let truth = Truth::seek(table, &shape(), asked, K, budget, &mut |_| Ok(())).expect("an answer");
     assert_eq!(u64::from(truth.every()), every.min(u64::from(K / 2)));
     truth.ask(index, table, 1).expect("answers").hits
 }
@@ -173,13 +177,6 @@ fn a_sample_of_the_blocks_tells_recall_and_how_sure_it_is() {
 fn a_neighbour_whose_place_another_row_has_taken_is_gone() {
     let mut random = Random(5);
     let mut table = line(&mut random);
-    let shape = IndexShape {
-        value_type: ValueType::Vector,
-        metric: Metric::L2,
-        normalized: false,
-        dimensions: Some(1),
-        option: None,
-    };
     let asked = [0.2_f32, 0.8].map(|value| Asked {
         value: encoded(value),
         own_row: None,
@@ -189,7 +186,7 @@ fn a_neighbour_whose_place_another_row_has_taken_is_gone() {
         seed: 1,
     };
     let asked = asked.to_vec();
-    let truth = Truth::seek(&mut table, &shape, asked, K, budget, &mut |_| Ok(()));
+    let truth = Truth::seek(&mut table, &shape(), asked, K, budget, &mut |_| Ok(()));
     let truth = truth.expect("an answer");
     assert_eq!(truth.stands(&mut table).expect("rows"), [true, true]);
     let sorted = table.sorted();

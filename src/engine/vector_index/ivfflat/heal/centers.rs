@@ -116,13 +116,18 @@ impl Centers {
 
 /// The sum of the products of components.
 fn product(a: &[f32], b: &[f32]) -> f32 {
+    sum_over(a, b, |x, y| x * y)
+}
+
+/// What is made of each pair of components, summed in lanes that do not wait for one another.
+pub(super) fn sum_over(a: &[f32], b: &[f32], made: impl Fn(f32, f32) -> f32) -> f32 {
     let (a_lanes, b_lanes) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0_f32; 8];
     for (a, b) in a_lanes.0.iter().zip(b_lanes.0) {
         for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += x * y;
+            *sum += made(*x, *y);
         }
     }
     let rest = a_lanes.1.iter().zip(b_lanes.1);
-    rest.map(|(x, y)| x * y).sum::<f32>() + sums.iter().sum::<f32>()
+    rest.map(|(x, y)| made(*x, *y)).sum::<f32>() + sums.iter().sum::<f32>()
 }

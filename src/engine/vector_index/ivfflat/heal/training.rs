@@ -3,7 +3,7 @@
 //! Seeds as pgvector does (Arthur and Vassilvitskii, k-means++, 2007), then Lloyd's iterations, few:
 //! what a forecast is wanted for is whether a rebuild is worth its time.
 
-use super::centers::Centers;
+use super::centers::{Centers, sum_over};
 use crate::vector_index::ivfflat::drift::is_spherical;
 use crate::vector_index::sample::SplitMix;
 use crate::vector_index::shape::IndexShape;
@@ -58,15 +58,7 @@ fn seeds(sample: &[f32], dimensions: usize, lists: usize, seed: u64) -> Vec<f32>
 }
 
 fn squared(a: &[f32], b: &[f32]) -> f32 {
-    let (a_lanes, b_lanes) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [0.0_f32; 8];
-    for (a, b) in a_lanes.0.iter().zip(b_lanes.0) {
-        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += (x - y) * (x - y);
-        }
-    }
-    let rest = a_lanes.1.iter().zip(b_lanes.1);
-    rest.map(|(x, y)| (x - y) * (x - y)).sum::<f32>() + sums.iter().sum::<f32>()
+    sum_over(a, b, |x, y| (x - y) * (x - y))
 }
 
 /// Moves centres to the means of those nearest to them; one that has none stays.
