@@ -1,6 +1,5 @@
 //! The steps of a repair in place of lists, taken on a real index.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -207,9 +206,9 @@ impl Moved {
     }
 }
 
-/// Page by page, on each the last entry first: what stands before it need not move up for it.
+/// Page by page, and as they stand there.
 fn in_page_order(moves: &mut [Move]) {
-    moves.sort_by_key(|one| (one.at.block, Reverse(one.at.offset)));
+    moves.sort_unstable_by_key(|one| (one.at.block, one.at.offset));
 }
 
 /// How many moves go together: what is left on a page may go elsewhere when those of it are made.

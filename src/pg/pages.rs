@@ -69,13 +69,18 @@ impl OpenIndex {
     /// None where writes to the index are not logged here: of an unlogged or temporary one, and
     /// on a standby.
     fn log_position(&self) -> Option<LogPosition> {
-        // SAFETY: the relation is open; the position is a value in shared memory.
+        // SAFETY: a value in shared memory.
         unsafe {
-            let permanent = pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char;
-            let logged = (*(*self.relation).rd_rel).relpersistence == permanent
-                && !pg_sys::RecoveryInProgress();
+            let logged = self.is_logged() && !pg_sys::RecoveryInProgress();
             logged.then(|| pg_sys::GetXLogInsertRecPtr())
         }
+    }
+
+    /// Whether what is written to it is logged: not that of an unlogged or temporary one.
+    pub(super) fn is_logged(&self) -> bool {
+        let permanent = pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char;
+        // SAFETY: the relation is open.
+        unsafe { (*(*self.relation).rd_rel).relpersistence == permanent }
     }
 
     /// Whether nothing was written since the log stood there, nor is half written now.

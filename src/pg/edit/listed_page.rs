@@ -1,7 +1,4 @@
-//! Pages of lists that change together: one record of the log, made whole or not at all.
-
-use std::cell::RefCell;
-use std::marker::PhantomData;
+//! A page of a list, copied to be changed.
 
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::vector_index::ivfflat::heal::moves::entry_of;
@@ -11,107 +8,51 @@ use ruvector_dag_healing_engine::vector_index::ivfflat::layout::{
 use ruvector_dag_healing_engine::vector_index::page::RawPage;
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE};
 
-use crate::pg::pages::OpenIndex;
-
 /// Bytes at the end of a page: the next block of its chain, nothing, and the id.
 const SPECIAL: usize = 8;
 
-/// A record that is being made of changes to a few pages, four at most; nothing is changed unless it
-/// is finished. The index is locked so that nobody else uses it.
-pub struct Record<'a> {
-    index: &'a OpenIndex,
-    state: *mut pg_sys::GenericXLogState,
-    buffers: RefCell<Vec<pg_sys::Buffer>>,
+/// The bytes of a page, aligned as PostgreSQL wants them.
+#[repr(C, align(8))]
+struct Bytes([u8; PAGE_SIZE]);
+
+/// A copy of a page. What is taken out of it stands there until it is settled, so that what is on it
+/// stays where it was seen.
+pub struct ListedPage {
+    bytes: Box<Bytes>,
+    is_changed: bool,
+    gone: Vec<u16>,
 }
 
-impl<'a> Record<'a> {
-    /// Begins one.
-    pub fn start(index: &'a OpenIndex) -> Self {
-        // SAFETY: the relation is open longer than this lives.
-        let state = unsafe { pg_sys::GenericXLogStart(index.relation()) };
+impl ListedPage {
+    /// The bytes that `read` fills in.
+    pub fn copied(read: impl FnOnce(&mut [u8; PAGE_SIZE])) -> Self {
+        let mut bytes = Box::new(Bytes([0; PAGE_SIZE]));
+        read(&mut bytes.0);
         Self {
-            index,
-            state,
-            buffers: RefCell::default(),
+            bytes,
+            is_changed: false,
+            gone: Vec::new(),
         }
     }
 
-    /// A page that is there, each asked for once.
-    pub fn existing(&self, block: u32) -> ListedPage<'_> {
-        self.page(block, 0)
+    /// Makes it empty, and the last of its chain.
+    pub fn clear(&mut self) {
+        // SAFETY: a whole page.
+        unsafe { pg_sys::PageInit(self.page(), PAGE_SIZE, SPECIAL) };
+        self.gone.clear();
+        self.lead_to(pg_sys::InvalidBlockNumber);
+        self.write(PAGE_SIZE - 4, &[0, 0]);
+        self.write(PAGE_SIZE - 2, &PAGE_ID.to_le_bytes());
     }
 
-    /// An empty page, the last of its chain: one that is in none, or at the end of the file.
-    pub fn added(&self, spare: Option<u32>) -> ListedPage<'_> {
-        let block = spare.unwrap_or(pg_sys::InvalidBlockNumber);
-        let page = self.page(block, pg_sys::GENERIC_XLOG_FULL_IMAGE as i32);
-        // SAFETY: the copy is a whole page.
-        unsafe { pg_sys::PageInit(page.copy, PAGE_SIZE, SPECIAL) };
-        page.lead_to(pg_sys::InvalidBlockNumber);
-        page.write(PAGE_SIZE - 4, &[0, 0]);
-        page.write(PAGE_SIZE - 2, &PAGE_ID.to_le_bytes());
-        page
+    fn page(&mut self) -> pg_sys::Page {
+        self.is_changed = true;
+        self.bytes.0.as_mut_ptr().cast()
     }
 
-    fn page(&self, block: u32, flags: i32) -> ListedPage<'_> {
-        // SAFETY: the relation is open; a block past its end is an error, which aborts the transaction
-        // and so lets go of the buffers.
-        unsafe {
-            let buffer = pg_sys::ReadBuffer(self.index.relation(), block);
-            self.buffers.borrow_mut().push(buffer);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
-            ListedPage {
-                block: pg_sys::BufferGetBlockNumber(buffer),
-                copy: pg_sys::GenericXLogRegisterBuffer(self.state, buffer, flags),
-                of: PhantomData,
-            }
-        }
-    }
-
-    /// Makes the changes.
-    pub fn finish(mut self) {
-        // SAFETY: begun and not ended; nothing looks at the copies any more.
-        unsafe {
-            pg_sys::GenericXLogFinish(std::mem::replace(&mut self.state, std::ptr::null_mut()))
-        };
-    }
-}
-
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        // While an error unwinds, the end of the transaction lets go of everything.
-        if std::thread::panicking() {
-            return;
-        }
-        // SAFETY: begun, and ended once; the buffers were locked and pinned when they were asked for.
-        unsafe {
-            if !self.state.is_null() {
-                pg_sys::GenericXLogAbort(self.state);
-            }
-            for buffer in self.buffers.get_mut().drain(..) {
-                pg_sys::UnlockReleaseBuffer(buffer);
-            }
-        }
-    }
-}
-
-/// A page, and the copy of it that is changed.
-pub struct ListedPage<'a> {
-    block: u32,
-    copy: pg_sys::Page,
-    of: PhantomData<&'a ()>,
-}
-
-impl ListedPage<'_> {
-    /// Where it is.
-    pub fn block(&self) -> u32 {
-        self.block
-    }
-
-    /// Its bytes.
+    /// As it is, with what was taken out and not settled.
     pub fn raw(&self) -> RawPage<'_> {
-        // SAFETY: a whole page, which lives as long as the record.
-        RawPage::new(unsafe { &*self.copy.cast::<[u8; PAGE_SIZE]>() })
+        RawPage::new(&self.bytes.0)
     }
 
     /// Whether it is a page of an IVFFlat index whose header makes sense.
@@ -121,8 +62,12 @@ impl ListedPage<'_> {
 
     /// Whether half of it or more is free.
     pub fn is_half_empty(&self) -> bool {
-        // SAFETY: a whole page.
-        unsafe { pg_sys::PageGetFreeSpace(self.copy) >= PAGE_SIZE / 2 }
+        self.free() >= PAGE_SIZE / 2
+    }
+
+    fn free(&self) -> usize {
+        // SAFETY: a whole page, which is not changed.
+        unsafe { pg_sys::PageGetFreeSpace(self.bytes.0.as_ptr().cast_mut().cast()) }
     }
 
     /// Where its chain goes on.
@@ -131,13 +76,13 @@ impl ListedPage<'_> {
     }
 
     /// Has its chain go on at a block.
-    pub fn lead_to(&self, block: u32) {
+    pub fn lead_to(&mut self, block: u32) {
         self.write(PAGE_SIZE - SPECIAL, &block.to_le_bytes());
     }
 
     /// Of a page of lists: has inserts into one begin at another page if they begin at `block`. `false`:
     /// it is no such page.
-    pub fn inserts_begin_elsewhere(&self, list: u16, block: u32, other: u32) -> bool {
+    pub fn inserts_begin_elsewhere(&mut self, list: u16, block: u32, other: u32) -> bool {
         if !self.is_sound() {
             return false;
         }
@@ -152,34 +97,54 @@ impl ListedPage<'_> {
         true
     }
 
-    /// Writes where there is nothing that `raw` shows to anybody meanwhile.
-    fn write(&self, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() <= PAGE_SIZE);
-        // SAFETY: within the page, of which nobody holds a view.
-        unsafe {
-            let to = self.copy.cast::<u8>().add(at);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
-        }
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.is_changed = true;
+        self.bytes.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// The entry of a row, if it is there; most likely where it was seen.
+    pub fn entry(&self, row: HeapTid, seen: u16) -> Option<Entry> {
+        let (offset, bytes) = entry_of(&self.raw(), row, seen)?;
+        let is_there = self.is_sound() && !self.gone.contains(&offset);
+        is_there.then(|| Entry::new(offset, bytes))
     }
 
     /// Adds an entry if there is room.
-    pub fn add(&self, entry: &Entry) -> bool {
+    pub fn add(&mut self, entry: &Entry) -> bool {
+        if self.free() < entry.words.len() * 8 {
+            return false;
+        }
+        let tuple = entry.words.as_ptr().cast_mut().cast();
+        let last = pg_sys::InvalidOffsetNumber;
         // SAFETY: the page is whole, and its header was looked at.
+        let added =
+            unsafe { pg_sys::PageAddItemExtended(self.page(), tuple, entry.length, last, 0) };
+        added != pg_sys::InvalidOffsetNumber
+    }
+
+    /// Takes an entry out that is there.
+    pub fn remove(&mut self, entry: &Entry) {
+        self.is_changed = true;
+        self.gone.push(entry.offset);
+    }
+
+    /// What stands behind entries that were taken out moves up.
+    pub fn settle(&mut self) {
+        let mut gone = std::mem::take(&mut self.gone);
+        if gone.is_empty() {
+            return;
+        }
+        gone.sort_unstable();
+        // SAFETY: the entries were found there, each once; a damaged page is an error.
         unsafe {
-            if pg_sys::PageGetFreeSpace(self.copy) < entry.words.len() * 8 {
-                return false;
-            }
-            let tuple = entry.words.as_ptr().cast_mut().cast();
-            let last = pg_sys::InvalidOffsetNumber;
-            let added = pg_sys::PageAddItemExtended(self.copy, tuple, entry.length, last, 0);
-            added != pg_sys::InvalidOffsetNumber
+            pg_sys::PageIndexMultiDelete(self.page(), gone.as_mut_ptr(), gone.len() as i32);
         }
     }
 
-    /// Takes an entry out that is there; those behind it move up.
-    pub fn remove(&self, entry: &Entry) {
-        // SAFETY: the entry was found there; a damaged page is an error.
-        unsafe { pg_sys::PageIndexTupleDelete(self.copy, entry.offset) }
+    /// What is to be written, if it was changed.
+    pub fn changed(&mut self) -> Option<&[u8; PAGE_SIZE]> {
+        self.settle();
+        self.is_changed.then_some(&self.bytes.0)
     }
 }
 
@@ -191,20 +156,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// That of a row, if it is there.
-    pub fn copied(page: &ListedPage<'_>, row: HeapTid) -> Option<Self> {
-        let page = page.raw();
-        let (offset, bytes) = entry_of(&page, row)?;
-        let mut words = vec![0_u64; bytes.len().div_ceil(8)];
-        for (word, eight) in words.iter_mut().zip(bytes.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..eight.len()].copy_from_slice(eight);
-            *word = u64::from_ne_bytes(padded);
-        }
-        Some(Self {
+    fn new(offset: u16, bytes: &[u8]) -> Self {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let words = whole.iter().chain((!rest.is_empty()).then_some(&last));
+        Self {
             offset,
-            words,
+            words: words.map(|word| u64::from_ne_bytes(*word)).collect(),
             length: bytes.len(),
-        })
+        }
     }
 }

@@ -4,9 +4,9 @@
 //! table ([`Hold`]), under which no vacuum deletes what an edit was judged by; pgvector's update
 //! lock on the index ([`UpdateLock`]), which every insert holds while it decides and writes; the
 //! exclusive lock on the buffer, under which the bytes are compared with those that were judged;
-//! and a record in the log, which makes the change whole or not at all (`page`). Where an entry goes
-//! from one page to another ([`relocate`]) the index is locked so that nobody else uses it, and the
-//! record is of both pages (`listed_page`).
+//! and a record in the log, which makes the change whole or not at all (`page`). Where entries go
+//! from page to page ([`relocate`]) the index is locked so that nobody else uses it, and the
+//! record is of all their pages (`record`).
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
 //! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it, and
@@ -15,6 +15,7 @@
 mod hold;
 mod listed_page;
 mod page;
+mod record;
 mod relocate;
 mod update_lock;
 

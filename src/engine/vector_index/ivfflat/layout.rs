@@ -114,20 +114,20 @@ impl<'a> Entry<'a> {
 
 /// The entries on a page of a list, with their line pointers.
 pub fn entries<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, Entry<'a>)> + use<'a> {
-    tuples(page)
-        .filter(|(_, tuple)| tuple.len() >= VALUE)
-        .map(|(offset, tuple)| {
-            let at = tid(tuple);
-            let entry = Entry {
-                row: HeapTid {
-                    block: at.block,
-                    offset: at.offset,
-                },
-                size: tuple.len(),
-                tuple,
-            };
-            (offset, entry)
-        })
+    tuples(page).filter_map(|(offset, tuple)| Some((offset, entry(tuple)?)))
+}
+
+/// The entry that a tuple on a page of a list is.
+pub fn entry(tuple: &[u8]) -> Option<Entry<'_>> {
+    let at = tid(tuple.get(..VALUE)?);
+    Some(Entry {
+        row: HeapTid {
+            block: at.block,
+            offset: at.offset,
+        },
+        size: tuple.len(),
+        tuple,
+    })
 }
 
 fn tuples<'a>(page: &RawPage<'a>) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::ListEdit;
 use crate::vector_index::edit::Undo;
-use crate::vector_index::ivfflat::layout::entries;
+use crate::vector_index::ivfflat::layout::{entries, entry};
 use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
 use crate::vector_index::page::{Pointed, RawPage, Tid};
 use crate::vector_index::{HeapTid, PageSource, ReadError};
@@ -109,16 +109,24 @@ pub fn chains(source: &mut dyn PageSource) -> Result<Vec<Chain>, ReadError> {
     Ok(chains)
 }
 
-/// The rows that have entries on a page.
-pub fn entries_of(page: &RawPage<'_>) -> Vec<HeapTid> {
-    entries(page).map(|(_, entry)| entry.row).collect()
+/// What moves the entries of a page to the pages of their list before it.
+pub fn up(page: &RawPage<'_>, block: u32, list: u32) -> Vec<Move> {
+    let up = entries(page).map(|(offset, entry)| Move {
+        row: entry.row,
+        from: list,
+        to: list,
+        at: Tid { block, offset },
+    });
+    up.collect()
 }
 
-/// The line pointer of a row's entry on a page, and the bytes of the entry.
-pub fn entry_of<'a>(page: &RawPage<'a>, row: HeapTid) -> Option<(u16, &'a [u8])> {
-    let (offset, _) = entries(page).find(|(_, entry)| entry.row == row)?;
-    match page.pointed(offset)? {
-        Pointed::Tuple(tuple) => Some((offset, tuple)),
+/// The line pointer of a row's entry on a page, most likely that where it was seen, and the bytes of
+/// the entry.
+pub fn entry_of<'a>(page: &RawPage<'a>, row: HeapTid, seen: u16) -> Option<(u16, &'a [u8])> {
+    let is_of = |offset: u16| match page.pointed(offset)? {
+        Pointed::Tuple(tuple) => (entry(tuple)?.row == row).then_some((offset, tuple)),
         _ => None,
-    }
+    };
+    let others = || (1..=page.line_pointers()).find_map(is_of);
+    is_of(seen).or_else(others)
 }
