@@ -19,18 +19,17 @@ pub fn intend<E: Undo + Serialize>(
     done: usize,
     total: usize,
 ) -> Result<(), PortError> {
-    let values = json!({"id": id, "batch": batch, "edits": edits, "done": done, "total": total});
     sql::run(
         "INSERT INTO ruvector_dag_healing.edits (repair_id, batch, edits)
          VALUES (($1->>'id')::bigint, ($1->>'batch')::integer, $1->'edits')",
-        &values,
+        &json!({"id": id, "batch": batch, "edits": edits}),
     )?;
     sql::run(
         "UPDATE ruvector_dag_healing.repair
          SET details = details || jsonb_build_object('progress',
                  jsonb_build_object('done', $1->'done', 'total', $1->'total'))
          WHERE repair_id = ($1->>'id')::bigint",
-        &values,
+        &json!({"id": id, "done": done, "total": total}),
     )
 }
 

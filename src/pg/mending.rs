@@ -42,8 +42,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const BATCH: usize = 256;
 /// The same, about, where nothing is written down: the next are planned when these are made.
 const RELINK_BATCH: usize = 4096;
-/// Pages looked at for an edit, about.
-const PAGES_OF_AN_EDIT: u64 = 3;
 
 /// What was done, for the history.
 #[derive(Debug, Default, Serialize)]
@@ -210,7 +208,7 @@ impl Mending {
         let (mut done, mut lost) = (0, 0);
         while done < edits.len() {
             let made = patiently(index, m, &edits[done..])?;
-            throttle.read(made.done as u64 * PAGES_OF_AN_EDIT, NEVER)?;
+            throttle.read(made.pages, NEVER)?;
             done += made.done;
             lost += made.lost.len();
         }
@@ -265,7 +263,7 @@ impl Mending {
             transaction(Snapshot::Active, || {
                 edit_log::settle_batch(id, self.batches, made.done, &made.lost)
             })?;
-            throttle.read(made.done as u64 * PAGES_OF_AN_EDIT, NEVER)?;
+            throttle.read(made.pages, NEVER)?;
             done += made.done;
             lost += made.lost.len();
         }

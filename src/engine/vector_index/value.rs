@@ -152,6 +152,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Puts its components behind others.
+    pub fn append_to(&self, floats: &mut Vec<f32>) {
+        match self {
+            // Most values, copied as they stand.
+            Self::Vector(bytes) => {
+                floats.extend(bytes.as_chunks().0.iter().map(|c| f32::from_le_bytes(*c)));
+            }
+            _ => floats.extend(self.components()),
+        }
+    }
+
     /// The indices of a sparse vector's components.
     pub fn indices(&self) -> impl Iterator<Item = u32> + 'a {
         let indices: &'a [u8] = match *self {

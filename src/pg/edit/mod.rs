@@ -36,6 +36,8 @@ const MOST_HELD: Duration = Duration::from_secs(1);
 /// Edits whose pages are looked at together at first; twice as many from then on while that takes
 /// half of [`BATCH_TIME`] at most, so that pages which many edits look at are read once.
 const FIRST_LOOK: usize = 8;
+/// Pages looked at for an edit, about.
+const PAGES_OF_AN_EDIT: u64 = 3;
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -44,6 +46,8 @@ pub struct Batch {
     pub done: usize,
     /// Those of them that were lost, by their number: the page was no longer as it was judged.
     pub lost: Vec<usize>,
+    /// Pages that were looked at for them, about.
+    pub pages: u64,
     /// For how long others had to wait, if anybody did.
     pub kept_waiting: Duration,
 }
@@ -102,6 +106,7 @@ pub fn make<E: PageEdit>(
             batch.lost.extend(lost.map(|(nth, _)| nth));
             batch.done = end;
         }
+        batch.pages = batch.done as u64 * PAGES_OF_AN_EDIT;
         Ok(batch)
     })
 }

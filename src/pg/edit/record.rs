@@ -15,6 +15,7 @@ const MOST_PAGES: usize = pg_sys::XLR_MAX_BLOCK_ID as usize;
 pub struct Record<'a> {
     index: &'a OpenIndex,
     pages: Vec<Held>,
+    looked_at: u64,
 }
 
 struct Held {
@@ -29,7 +30,13 @@ impl<'a> Record<'a> {
         Self {
             index,
             pages: Vec::new(),
+            looked_at: 0,
         }
+    }
+
+    /// How many pages it and those finished before are of.
+    pub fn pages(&self) -> u64 {
+        self.looked_at
     }
 
     /// Finishes what there is where so many pages more could be too many.
@@ -81,16 +88,16 @@ impl<'a> Record<'a> {
             }
         };
         self.pages.push(held);
+        self.looked_at += 1;
         self.pages.len() - 1
     }
 
     /// Makes the changes, and begins anew.
     pub fn finish(&mut self) {
-        let mut changed = self.pages.iter_mut().filter_map(|held| {
-            let page = held.page.changed()?;
-            Some((held.buffer, page))
-        });
-        let changed: Vec<(pg_sys::Buffer, &[u8; PAGE_SIZE])> = changed.by_ref().collect();
+        let pages = self.pages.iter_mut();
+        let changed: Vec<(pg_sys::Buffer, &[u8; PAGE_SIZE])> = pages
+            .filter_map(|held| Some((held.buffer, held.page.changed()?)))
+            .collect();
         if !changed.is_empty() {
             // SAFETY: the buffers are pinned and locked, and the copies are whole pages. Nothing between
             // the first byte written and the record can fail short of ending the server.

@@ -71,6 +71,7 @@ pub fn relocate(
             batch.done += together.len();
         }
         mover.record.finish();
+        batch.pages = mover.record.pages();
         if hold.is_waited_for() {
             batch.kept_waiting = since.elapsed();
         }

@@ -186,7 +186,7 @@ fn what_was_begun_when_it_was_killed_is_ended() {
     // When entries were moved, and that is about to be written down; and when some are yet to be.
     let moved = (
         "UPDATE ON ruvector_dag_healing.edits",
-        "NEW.edits->0 ? 'row'",
+        "jsonb_typeof(NEW.edits->0) = 'string'",
     );
     let half_done = ("INSERT ON ruvector_dag_healing.edits", "NEW.batch = 3");
     for (interrupt, (event, condition)) in CRASHES.into_iter().zip([moved, half_done]) {

@@ -3,6 +3,9 @@
 //! Products in single precision tell which centres may be the nearest; which of them is follows
 //! from distances, as where values are far from nothing and near one another they say little.
 
+use std::iter::Sum as Summed;
+use std::ops::AddAssign;
+
 use crate::recall::exact::kernel::{Panels, Sum};
 use crate::vector_index::ivfflat::drift::is_spherical;
 use crate::vector_index::shape::IndexShape;
@@ -58,11 +61,9 @@ impl Centers {
     /// How far a value is from a centre, as pgvector compares: the square of the distance, or the
     /// negative product where directions are compared.
     pub(super) fn apart(&self, value: &[f32], center: &[f32]) -> f64 {
-        let both = value.iter().zip(center);
-        let both = both.map(|(x, c)| (f64::from(*x), f64::from(*c)));
         match self.spherical {
-            true => both.map(|(x, c)| -x * c).sum(),
-            false => both.map(|(x, c)| (x - c) * (x - c)).sum(),
+            true => -sum_over(value, center, |x, c| f64::from(x) * f64::from(c)),
+            false => sum_over(value, center, |x, c| (f64::from(x) - f64::from(c)).powi(2)),
         }
     }
 
@@ -120,14 +121,18 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// What is made of each pair of components, summed in lanes that do not wait for one another.
-pub(super) fn sum_over(a: &[f32], b: &[f32], made: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn sum_over<T>(a: &[f32], b: &[f32], made: impl Fn(f32, f32) -> T) -> T
+where
+    T: Copy + Default + AddAssign + Summed,
+{
     let (a_lanes, b_lanes) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [0.0_f32; 8];
+    let mut sums = [T::default(); 8];
     for (a, b) in a_lanes.0.iter().zip(b_lanes.0) {
         for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
             *sum += made(*x, *y);
         }
     }
     let rest = a_lanes.1.iter().zip(b_lanes.1);
-    rest.map(|(x, y)| made(*x, *y)).sum::<f32>() + sums.iter().sum::<f32>()
+    let rest = rest.map(|(x, y)| made(*x, *y));
+    rest.chain(sums).sum()
 }

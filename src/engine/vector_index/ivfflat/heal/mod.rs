@@ -33,6 +33,7 @@ pub use survey::ListSurvey;
 
 use super::drift::bytes_per_list;
 use super::health::IvfflatFigures;
+use crate::vector_index::PAGE_SIZE;
 
 /// Bytes of memory that a survey takes for the lists alone.
 pub fn bytes_for(figures: &IvfflatFigures) -> u64 {
@@ -59,14 +60,21 @@ const MOVE_MS: f64 = 0.004;
 /// Share of the lists whose centres change, and of the entries that move, about.
 const CHANGED: f64 = 0.3;
 
-/// Bytes that a move writes besides three times the entry, to the log and to the list of moves, as
-/// measured there.
-const MOVE_BYTES: f64 = 600.0;
+/// Bytes of a page's image in the log, of pages that are being filled or emptied, and of a move in
+/// the list of moves, as measured there.
+const IMAGE_BYTES: f64 = 5500.0;
+const MOVE_BYTES: f64 = 300.0;
+/// Pages that entries come from, and others that they go to, in one record of the log.
+const PAGES_OF_RECORD: f64 = 16.0;
 
-/// Bytes that evening the sizes of lists writes, to the log and to the list of moves.
+/// Bytes that evening the sizes of lists writes, to the log and to the list of moves. An entry goes to
+/// any of the lists that change, so that the more these are the fewer go between the same pages.
 pub fn regrouping_bytes(figures: &IvfflatFigures) -> u64 {
     let entry = f64::from(figures.dimensions) * 4.0 + 16.0;
-    (CHANGED * figures.vectors as f64 * (3.0 * entry + MOVE_BYTES)) as u64
+    let per_page = (PAGE_SIZE as f64 / entry).floor().max(1.0);
+    let between = per_page * PAGES_OF_RECORD / (CHANGED * figures.lists as f64).max(1.0);
+    let images = (2.0 / between).clamp(1.0 / per_page, 1.0);
+    (CHANGED * figures.vectors as f64 * (images * IMAGE_BYTES + MOVE_BYTES)) as u64
 }
 
 /// What evening the sizes of lists takes once the pages are in memory, in milliseconds.

@@ -21,8 +21,9 @@ const NOWHERE: Tid = Tid {
     offset: 0,
 };
 
-/// An entry that goes to another list.
+/// An entry that goes to another list. Written down as `(block,offset) from>to`, there are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Move {
     /// The row.
     pub row: HeapTid,
@@ -31,12 +32,33 @@ pub struct Move {
     /// The list it belongs into.
     pub to: u32,
     /// Where it was seen; others on its page may have gone since.
-    #[serde(skip, default = "nowhere")]
     pub at: Tid,
 }
 
-fn nowhere() -> Tid {
-    NOWHERE
+impl From<Move> for String {
+    fn from(one: Move) -> Self {
+        let HeapTid { block, offset } = one.row;
+        format!("({block},{offset}) {}>{}", one.from, one.to)
+    }
+}
+
+impl TryFrom<String> for Move {
+    type Error = &'static str;
+
+    fn try_from(written: String) -> Result<Self, Self::Error> {
+        let read = || {
+            let (row, lists) = written.strip_prefix('(')?.split_once(") ")?;
+            let ((block, offset), (from, to)) = (row.split_once(',')?, lists.split_once('>')?);
+            let (block, offset) = (block.parse().ok()?, offset.parse().ok()?);
+            Some(Self {
+                row: HeapTid { block, offset },
+                from: from.parse().ok()?,
+                to: to.parse().ok()?,
+                at: NOWHERE,
+            })
+        };
+        read().ok_or("not a move from list to list")
+    }
 }
 
 impl Undo for Move {

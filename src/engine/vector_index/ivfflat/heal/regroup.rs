@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 use super::centers::Centers;
 use super::edit::ListEdit;
 use super::moves::Move;
-use super::survey::{ListSurvey, floats};
+use super::survey::{ListSurvey, append_floats, floats};
 use super::training::train;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::ivfflat::directory::Directory;
@@ -232,13 +232,11 @@ impl Regrouping {
             let is_changed = self.is_changed(list);
             let (seen, values) = &mut waiting[usize::from(is_changed)];
             for (offset, entry) in entries(&RawPage::new(bytes)) {
-                let value = entry.value();
-                let value = value.and_then(|data| floats(&self.shape, self.dimensions, &data));
-                if let Some(value) = value {
+                let data = entry.value().unwrap_or_default();
+                if append_floats(&self.shape, self.dimensions, &data, values) {
                     let row = entry.row;
                     let at = Tid { block, offset };
                     seen.push(Seen { row, at, list });
-                    values.extend(value);
                 }
             }
             if seen.len() >= AT_ONCE {

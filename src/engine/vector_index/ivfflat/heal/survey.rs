@@ -248,11 +248,31 @@ impl ListSurvey {
 /// The components of a value, of unit length where directions are compared; none of other
 /// dimensions, without direction or not finite.
 pub(super) fn floats(shape: &IndexShape, dimensions: usize, data: &[u8]) -> Option<Vec<f32>> {
-    let value = Value::decode(shape.value_type, data).ok()?;
-    let norm = match is_spherical(shape) {
-        true => value.norm() as f32,
-        false => 1.0,
+    let mut floats = Vec::with_capacity(dimensions);
+    append_floats(shape, dimensions, data, &mut floats).then_some(floats)
+}
+
+/// Puts them behind others, and tells whether there are any.
+pub(super) fn append_floats(
+    shape: &IndexShape,
+    dimensions: usize,
+    data: &[u8],
+    floats: &mut Vec<f32>,
+) -> bool {
+    let value = Value::decode(shape.value_type, data).ok();
+    let Some(value) = value.filter(|value| value.dimensions() as usize == dimensions) else {
+        return false;
     };
-    let floats: Vec<f32> = value.components().map(|x| x / norm).collect();
-    (floats.len() == dimensions && floats.iter().all(|x| x.is_finite())).then_some(floats)
+    let before = floats.len();
+    value.append_to(floats);
+    let added = &mut floats[before..];
+    if is_spherical(shape) {
+        let norm = value.norm() as f32;
+        added.iter_mut().for_each(|x| *x /= norm);
+    }
+    let usable = added.len() == dimensions && added.iter().all(|x| x.is_finite());
+    if !usable {
+        floats.truncate(before);
+    }
+    usable
 }
