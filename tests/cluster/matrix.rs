@@ -127,7 +127,7 @@ fn churn(client: &mut Client, table: &str, spare: &str) {
 impl Cell {
     #[track_caller]
     fn assert_agreed(&self, server: &Server, client: &mut Client) {
-        let found = check::but_repeated_edges(client, &self.index, true);
+        let found = check::faults(client, &self.index, true);
         assert_eq!(found, [], "{}", self.index);
         match self.method {
             "hnsw" => self.assert_graph_agreed(server, client),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Busy, Dice, Server, skip, vacuum};
 use crate::values::{VALUE_TYPES, ValueType, copy};
 
-use super::{but_repeated_edges, sound};
+use super::{faults, sound};
 
 /// Issues that no healthy index has, however it is built and whatever becomes of its rows.
 const BROKEN: [&str; 4] = [
@@ -134,7 +134,7 @@ impl Recipe {
     /// Nothing is wrong with the index, by what the functions say.
     #[track_caller]
     fn assert_sound(&self, client: &mut Client, when: &str, forgiven: &[&str]) {
-        let mut found = but_repeated_edges(client, "docs_idx", true);
+        let mut found = faults(client, "docs_idx", true);
         found.retain(|breach| !forgiven.contains(&breach.check.as_str()));
         assert_eq!(found, [], "{when}: {self:#?}");
         let look: Value = client

@@ -5,7 +5,7 @@ use postgres::Client;
 use crate::harness::{Busy, Options, Server, vacuum};
 use crate::values::has_class;
 
-use super::{breaches, but_repeated_edges};
+use super::{breaches, faults};
 
 pub fn server() -> Server {
     let server = Server::start(
@@ -178,15 +178,11 @@ fn nothing_is_reported_while_clients_write_and_vacuum() {
         } else {
             "docs_ivf"
         };
-        assert_eq!(
-            but_repeated_edges(&mut client, index, heap),
-            [],
-            "check {checks}"
-        );
+        assert_eq!(faults(&mut client, index, heap), [], "check {checks}");
         checks += 1;
     }
     writers.into_iter().for_each(Busy::stop);
     for index in ["docs_hnsw", "docs_ivf"] {
-        assert_eq!(but_repeated_edges(&mut client, index, true), [], "{index}");
+        assert_eq!(faults(&mut client, index, true), [], "{index}");
     }
 }

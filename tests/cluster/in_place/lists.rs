@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::held::{CRASHES, hold_before};
 use super::plant::{damage, stage};
 use super::{ask, identity, last, look};
-use crate::check::breaches;
 use crate::check::pages::File;
+use crate::check::{breaches, faults};
 use crate::harness::{Busy, vacuum};
 use crate::healing::stage::{DATABASE, Stage};
 
@@ -54,7 +54,7 @@ fn quality(stage: &Stage) -> f32 {
 #[track_caller]
 pub fn has_every_row(stage: &Stage, lists: u32) {
     let mut client = stage.client();
-    assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
     client
         .batch_execute(&format!(
             "SET enable_seqscan = off; SET enable_sort = off; SET ivfflat.probes = {lists}"

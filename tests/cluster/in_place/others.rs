@@ -4,7 +4,7 @@ use super::held::{CRASHES, hold_second_batch};
 use super::plant::{damage, quiet, stage};
 use super::{ask, identity, last, look, orphans};
 use crate::check::pages::File;
-use crate::check::{breaches, but_repeated_edges};
+use crate::check::{breaches, faults};
 use crate::harness::Busy;
 use crate::healing::stage::{Stage, options};
 
@@ -223,7 +223,7 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     assert_eq!(repair.status, "succeeded", "{repair:?}");
     assert_eq!(last(&stage, "docs"), "in_place succeeded");
     let mut client = stage.client();
-    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
     crate::harness::vacuum(&mut client, "docs");
-    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
 }

@@ -1,13 +1,11 @@
 //! Rows taken out of an index and put back: whatever happens in between, none is lost and none is
 //! there twice.
 
-use postgres::Client;
-
 use super::held::{CRASHES, Interrupt, hold_before};
 use super::plant::{damage, stage};
 use super::{ask, identity, last};
 use crate::check::pages::File;
-use crate::check::{breaches, but_repeated_edges};
+use crate::check::{breaches, faults};
 use crate::harness::Busy;
 use crate::healing::stage::Stage;
 
@@ -40,15 +38,9 @@ fn owed(stage: &Stage) -> i64 {
 fn is_whole_again(stage: &Stage) {
     stage.wait_for("SELECT count(*) = 0 FROM ruvector_dag_healing.detached");
     let mut client = stage.client();
-    let wrong = |client: &mut Client| {
-        let mut wrong = but_repeated_edges(client, "docs_embedding", true);
-        // A crash can leave empty pages.
-        wrong.retain(|breach| breach.check != "page_zeroed");
-        wrong
-    };
-    assert_eq!(wrong(&mut client), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
     crate::harness::vacuum(&mut client, "docs");
-    assert_eq!(wrong(&mut client), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
 }
 
 /// How a repair ends before it is through.

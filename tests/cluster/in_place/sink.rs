@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::held::hold_second_batch;
 use super::plant::stage;
 use super::{ask, identity, issue, last, orphans};
-use crate::check::{breaches, but_repeated_edges};
+use crate::check::{breaches, faults};
 use crate::harness::{Busy, Embeddings, literal};
 use crate::healing::stage::Stage;
 
@@ -304,9 +304,9 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
         history(&stage)
     );
     let mut client = stage.client();
-    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
     crate::harness::vacuum(&mut client, "docs");
-    assert_eq!(but_repeated_edges(&mut client, "docs_embedding", true), []);
+    assert_eq!(faults(&mut client, "docs_embedding", true), []);
     // When it ended: a vacuum after that links anew.
     let found = history(&stage)["after"]["probe"]["recall"].as_f64();
     assert!(!helped || found > Some(0.5), "{:#}", history(&stage));
