@@ -1,5 +1,5 @@
-//! Values in a byte a component, for telling which of many may be near before they are compared
-//! exactly: a quarter of the memory, and of the time to fetch it.
+//! Values in a byte a component, for telling which of many are about nearest: a quarter of the memory,
+//! and of the time to fetch it.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -64,8 +64,14 @@ impl Codes {
             .unwrap_or_default()
     }
 
-    /// What values are about ordered by, seen from `a`: the smaller the nearer, in units of its own.
-    pub(super) fn rank(&self, a: usize, b: usize) -> i32 {
+    /// What elements are about ordered by, seen from one: the smaller the nearer, in units of its own;
+    /// infinity where one of them has no value.
+    pub(super) fn apart(&self, values: &Values, from: usize, slot: usize) -> f64 {
+        let both = values.number(from).zip(values.number(slot));
+        both.map_or(f64::INFINITY, |(a, b)| f64::from(self.rank(a, b)))
+    }
+
+    fn rank(&self, a: usize, b: usize) -> i32 {
         self.arch.dispatch(Rank {
             is_product: self.is_product,
             a: self.code(a),

@@ -265,7 +265,7 @@ impl Linker<'_> {
         let near: Vec<Near> = near.iter().filter(is_new).copied().collect();
         let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
         self.values.fetch(self.source, graph, &slots)?;
-        Ok(diverse(&self.values, &near, &[], most))
+        Ok(diverse(&near, &[], most, |a, b| self.values.apart(a, b)))
     }
 
     /// Has elements near an orphan link to it as well, those with free slots, until enough do:

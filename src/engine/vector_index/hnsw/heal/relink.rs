@@ -8,7 +8,7 @@
 //! (Malkov and Yashunin, 2018, algorithm 4). No link to an element that stays is taken out.
 //!
 //! Cost: every value is read once and each page with links written once; for an element up to
-//! [`MAX_MET`] comparisons of codes and some 250 distances. Memory: a byte a component more than
+//! [`MAX_MET`] comparisons of codes, and some 250 between those that are nearest. Memory: a byte a component more than
 //! the values.
 
 use super::PAGE_MS;
@@ -30,7 +30,7 @@ const POOL_PER_LINK: usize = 2;
 const MIN_POOL: usize = 32;
 /// Elements met on the way to them, about, at most. By more nothing is found that is better: recall
 /// stays the same up to 1,024, as measured on 50,000 × 128 half of which were churned.
-const MAX_MET: usize = 256;
+const MAX_MET: usize = 192;
 /// Elements that are planned for between two looks at whether to go on.
 const RUN: usize = 256;
 
@@ -214,7 +214,7 @@ impl Relinking<'_> {
     }
 
     /// Elements that an element may be given links to: first those that what it lost links to,
-    /// then those that what it keeps does. Of many those that may be nearest.
+    /// then those that what it keeps does.
     fn pool(
         &mut self,
         slot: usize,
@@ -268,24 +268,7 @@ impl Relinking<'_> {
                 }
             }
         }
-        self.foremost(slot, &mut pool, wanted);
         pool
-    }
-
-    /// Keeps those of a pool that may be nearest to an element.
-    fn foremost(&self, slot: usize, pool: &mut Vec<usize>, most: usize) {
-        let number = |slot| self.values.number(slot);
-        if let Some(codes) = &self.codes
-            && let Some(own) = number(slot)
-            && pool.len() > most
-        {
-            let rank = |slot: usize| number(slot).map_or(i32::MAX, |other| codes.rank(own, other));
-            let mut ranked: Vec<(i32, usize)> =
-                pool.iter().map(|&slot| (rank(slot), slot)).collect();
-            ranked.select_nth_unstable(most);
-            pool.clear();
-            pool.extend(ranked[..most].iter().map(|(_, slot)| *slot));
-        }
     }
 
     /// Of a pool those to link to: the nearest that are nearer to the element than to anything it
@@ -299,30 +282,28 @@ impl Relinking<'_> {
         source: &mut dyn PageSource,
     ) -> Result<Vec<Judged>, ReadError> {
         let survey = self.survey;
-        let graph = &survey.graph;
         let mut wanted = pool.clone();
         wanted.extend_from_slice(kept);
         wanted.push(slot);
-        self.values.fetch(source, graph, &wanted)?;
+        self.values.fetch(source, &survey.graph, &wanted)?;
         let values = &self.values;
-        let Some(value) = values.get(slot) else {
-            return Ok(Vec::new());
+        // Codes of all are near enough to the values, and nearer at hand.
+        let apart = |a, b| match &self.codes {
+            Some(codes) => codes.apart(values, a, b),
+            None => values.apart(a, b),
         };
-        let mut near: Vec<Near> = pool
-            .into_iter()
-            .map(|slot| Near {
-                rank: values.rank(value, slot),
-                slot,
-            })
-            .filter(|near| near.rank.is_finite())
-            .collect();
+        let near = pool.into_iter().map(|other| Near {
+            rank: apart(slot, other),
+            slot: other,
+        });
+        let mut near: Vec<Near> = near.collect();
         let most = (POOL_PER_LINK * missing).max(MIN_POOL);
         if near.len() > most {
             near.select_nth_unstable(most);
             near.truncate(most);
         }
         near.sort_unstable();
-        let chosen = diverse(values, &near, kept, missing);
+        let chosen = diverse(&near, kept, missing, apart);
         Ok(chosen
             .into_iter()
             .filter_map(|slot| survey.judged(slot))

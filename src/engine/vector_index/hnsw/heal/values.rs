@@ -175,22 +175,30 @@ impl Values {
             .and_then(|value| self.pairs.rank(from, value));
         rank.filter(|rank| !rank.is_nan()).unwrap_or(f64::INFINITY)
     }
+
+    /// The same of two fetched elements.
+    pub(super) fn apart(&self, from: usize, slot: usize) -> f64 {
+        let from = self.get(from);
+        from.map_or(f64::INFINITY, |value| self.rank(value, slot))
+    }
 }
 
 /// Of the elements near another, nearest first, at most `most` that are nearer to it than to each
-/// other and to those that it is `linked` to, and then the nearest of the rest. Their values were
-/// fetched; what has none is left out.
-pub(super) fn diverse(values: &Values, near: &[Near], linked: &[usize], most: usize) -> Vec<usize> {
+/// other and to those that it is `linked` to, and then the nearest of the rest. `apart` is how far elements
+/// are from one another, in the measure of their nearness.
+pub(super) fn diverse(
+    near: &[Near],
+    linked: &[usize],
+    most: usize,
+    apart: impl Fn(usize, usize) -> f64,
+) -> Vec<usize> {
     let (mut chosen, mut rest) = (Vec::new(), Vec::new());
-    for candidate in near {
+    for candidate in near.iter().filter(|near| near.rank.is_finite()) {
         if chosen.len() == most {
             break;
         }
-        let Some(value) = values.get(candidate.slot) else {
-            continue;
-        };
-        let apart = |other: &usize| values.rank(value, *other) > candidate.rank;
-        match linked.iter().chain(&chosen).all(apart) {
+        let is_apart = |other: &usize| apart(candidate.slot, *other) > candidate.rank;
+        match linked.iter().chain(&chosen).all(is_apart) {
             true => chosen.push(candidate.slot),
             false => rest.push(candidate.slot),
         }
