@@ -33,9 +33,19 @@ fn ruvector_dag_healing_status() -> JsonB {
     status["enabled"] = json!(config.auto_heal_enabled);
     status["config"] = guc::to_json(&config);
     status["captured_queries"] = captured_queries();
+    status["pgvector"] = pgvector();
     let last_cycle = status["worker"]["last_cycle"].take();
     status["worker"] = worker(last_cycle);
     JsonB(status)
+}
+
+/// The release of pgvector, and what is wrong with it.
+fn pgvector() -> Value {
+    let release = or_raise(as_owner(catalog::pgvector));
+    release.map_or(
+        Value::Null,
+        |release| json!({"version": release.to_string(), "fault": release.vacuum_fault()}),
+    )
 }
 
 /// How many queries are kept, and how many were not even taken in, by the reason.

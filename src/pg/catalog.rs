@@ -4,6 +4,7 @@ use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
+use ruvector_dag_healing_engine::vector_index::release::Release;
 use ruvector_dag_healing_engine::vector_index::shape::IndexShape;
 use serde::Deserialize;
 use serde_json::json;
@@ -270,6 +271,17 @@ pub fn extension_version() -> Result<Option<String>, PortError> {
          WHERE extname = 'ruvector_dag_healing' AND $1 IS NOT NULL",
         &json!({}),
     )
+}
+
+/// The release of pgvector that is installed on this server, whatever the extension was created with:
+/// workers begin with its library.
+pub fn pgvector() -> Result<Option<Release>, PortError> {
+    let version: Option<String> = sql::row(
+        "SELECT to_jsonb(default_version::text) FROM pg_catalog.pg_available_extensions
+         WHERE name = 'vector' AND $1 IS NOT NULL",
+        &json!({}),
+    )?;
+    Ok(version.and_then(|version| version.parse().ok()))
 }
 
 /// The settings that this database gives to new connections, as one text.

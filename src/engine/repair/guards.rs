@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::in_place;
-use super::plan::{Approved, RepairPlan};
+use super::plan::{Approved, RepairPlan, StepKind};
 use crate::detection::index_health::MAX_DEAD_SHARE;
 use crate::model::{IndexIssue, Issue, Timestamp};
 use crate::ports::IssueState;
@@ -84,11 +84,18 @@ pub fn approve(
     }
     if let Issue::Index(IndexIssue::DeadTuples { share, .. }) = &plan.issue
         && plan.repair_type != in_place::REPAIR_TYPE
-        && f64::from(*share) <= MAX_DEAD_SHARE
     {
-        let reason = "links cannot be led past dead rows in place, or not for less; autovacuum \
-                      sees to them as it is set";
-        return Err(Refusal::new("left_to_autovacuum", reason));
+        if let Some(reason) = &plan.ruled_out
+            && plan.steps == [StepKind::Vacuum]
+        {
+            return Err(Refusal::new("pgvector_release", reason));
+        }
+        if f64::from(*share) <= MAX_DEAD_SHARE {
+            let reason = "links cannot be led past dead rows in place, or not for less";
+            let reason = plan.ruled_out.as_deref().unwrap_or(reason);
+            let reason = format!("{reason}; autovacuum sees to them as it is set");
+            return Err(Refusal::new("left_to_autovacuum", reason));
+        }
     }
     rested(state, now)?;
     approve_next(plan, conditions, config)

@@ -8,6 +8,7 @@ use crate::model::{IndexInfo, Issue, issue_id};
 use crate::recall::paired::Standing;
 use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::ivfflat::IvfflatFigures;
+use crate::vector_index::release::Release;
 use crate::verification::forecast::Forecast;
 use crate::verification::probe::SelfQuery;
 
@@ -235,6 +236,9 @@ pub struct PlanFacts {
     /// Whether mending this file of the index in place was tried and did not help.
     #[serde(default)]
     pub in_place_failed: bool,
+    /// The release of pgvector whose library workers load, where that can be told.
+    #[serde(default)]
+    pub pgvector: Option<Release>,
     /// Whether somebody asks for the repair, who accepts what none does by itself.
     #[serde(default)]
     pub asked_for: bool,
@@ -265,6 +269,9 @@ pub struct RepairPlan {
     /// Whether it never starts by itself.
     #[serde(default)]
     pub on_request: bool,
+    /// What this release of pgvector rules out, and which does not.
+    #[serde(default)]
+    pub ruled_out: Option<String>,
 }
 
 impl RepairPlan {
@@ -313,6 +320,7 @@ impl RepairPlan {
             "strategy": self.strategy,
             "repair_type": self.repair_type,
             "steps": steps,
+            "ruled_out": self.ruled_out,
             "estimate": {
                 "duration_ms": self.estimate.duration_ms.round(),
                 "bytes": self.estimate.disk_bytes,

@@ -31,15 +31,19 @@ impl RepairStrategy for VacuumStrategy {
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
         let mut rebuild = index_rebalance::rebuild(self.name(), issue, index, facts);
+        rebuild.ruled_out = ruled_out(index, facts);
         let in_place_ms = vacuum_ms(index, facts);
-        // With other indexes the table's vacuum goes through those in any case.
-        let is_rebuilt = facts.others.is_empty() && rebuild.estimate.duration_ms < in_place_ms;
+        // With other indexes the table's vacuum goes through those in any case. Of an index that was built
+        // without dead rows it deletes nothing.
+        let is_cheaper = rebuild.estimate.duration_ms < in_place_ms;
+        let is_rebuilt = facts.others.is_empty() && (is_cheaper || rebuild.ruled_out.is_some());
         let least_ms = match is_rebuilt {
             true => rebuild.estimate.duration_ms,
             false => in_place_ms,
         };
         // Its pages stay: where most of them would be empty they are better built anew.
-        if dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
+        if rebuild.ruled_out.is_none()
+            && dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
             && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts, least_ms)
         {
             return relinked;
@@ -67,6 +71,15 @@ impl RepairStrategy for VacuumStrategy {
             false => validation::rebuilt(issue, before, after),
         }
     }
+}
+
+/// Why nothing is to be vacuumed out of a graph of the table, if that is so.
+fn ruled_out(index: &IndexInfo, facts: &PlanFacts) -> Option<String> {
+    let others = facts.others.iter().map(|other| &other.index);
+    let has_graph = std::iter::once(index)
+        .chain(others)
+        .any(|index| index.access_method == "hnsw");
+    facts.pgvector.filter(|_| has_graph)?.vacuum_fault()
 }
 
 /// What a vacuum of the table takes, in milliseconds.

@@ -17,6 +17,7 @@ pub mod hnsw;
 pub mod inspection;
 pub mod ivfflat;
 pub mod page;
+pub mod release;
 pub(crate) mod sample;
 pub mod shape;
 pub mod table;

@@ -174,3 +174,43 @@ fn links_after_which_less_is_found_are_taken_out_and_a_rebuild_follows_under_the
     assert_eq!(identity(&stage, "docs_embedding"), before);
     assert_eq!(breaches(&mut stage.client(), "docs_embedding", true), []);
 }
+
+#[test]
+fn what_a_release_of_pgvector_deletes_unsafely_is_not_vacuumed_out_of_a_graph() {
+    let stage = stage();
+    stage.items("docs", 3_000);
+    stage.execute("DELETE FROM docs WHERE id % 5 < 2");
+    stage.wait_for("SELECT n_dead_tup > 1000 FROM pg_stat_user_tables WHERE relname = 'docs'");
+    let (major, minor, patch) = stage.server.pgvector_version().expect("a version");
+    let pgvector: Value = stage.value("SELECT ruvector_dag_healing_status()->'pgvector'");
+    assert_eq!(pgvector["version"], format!("{major}.{minor}.{patch}"));
+    let plan = ask(&mut stage.client(), "docs", "dead_tuples", true);
+    let steps: Vec<&str> = plan["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|step| step["step"].as_str())
+        .collect();
+    if (major, minor, patch) >= (0, 8, 4) {
+        assert_eq!(
+            (&pgvector["fault"], &plan["ruled_out"]),
+            (&Value::Null, &Value::Null)
+        );
+        return;
+    }
+    // Nothing is left to delete from what was built without them.
+    let expected = [
+        "create_copy",
+        "build",
+        "validate",
+        "check",
+        "swap",
+        "drop",
+        "vacuum",
+    ];
+    assert_eq!(steps, expected);
+    for said in [&pgvector["fault"], &plan["ruled_out"]] {
+        let said = said.as_str().unwrap_or_default();
+        assert!(said.contains("upgrade pgvector to 0.8.4"), "{said}");
+    }
+}
