@@ -104,7 +104,8 @@ fn plan(finding: &Finding) -> RepairPlan {
     let facts = PlanFacts {
         figures: seen.or(facts.figures.clone()),
         lists: lists.or(facts.lists.clone()),
-        asked_for: true,
+        // Where no healer stands by, nobody ends what a worker began.
+        may_move: shmem::preloaded(),
         ..facts
     };
     strategy.plan(&finding.issue, &finding.index, &facts)

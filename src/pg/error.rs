@@ -81,6 +81,12 @@ pub fn not_preloaded() -> UserError {
     .hint("Add it to shared_preload_libraries and restart the server.")
 }
 
+/// How PostgreSQL says, in every language, that what was found in the catalog was dropped since.
+const GONE: [&str; 2] = [
+    "could not open relation with OID",
+    "cache lookup failed for ",
+];
+
 /// Reads a caught error as the engine understands it.
 pub fn classify(error: &CaughtError) -> PortError {
     let report = match error {
@@ -97,6 +103,9 @@ pub fn classify(error: &CaughtError) -> PortError {
         Code::ERRCODE_LOCK_NOT_AVAILABLE | Code::ERRCODE_OBJECT_IN_USE => PortError::Busy(text),
         Code::ERRCODE_QUERY_CANCELED => PortError::Stopped(text),
         Code::ERRCODE_UNDEFINED_TABLE | Code::ERRCODE_UNDEFINED_OBJECT => PortError::Gone(text),
+        Code::ERRCODE_INTERNAL_ERROR if GONE.iter().any(|gone| text.starts_with(gone)) => {
+            PortError::Gone(text)
+        }
         _ => PortError::Failed(text),
     }
 }

@@ -228,7 +228,7 @@ pub fn plan_facts(index: &IndexInfo) -> Result<PlanFacts, PortError> {
         io_limit_mb: guc::config().io_limit_mb,
         in_place_failed: history::in_place_failed(index)?,
         pgvector: catalog::pgvector()?,
-        asked_for: false,
+        may_move: false,
     })
 }
 

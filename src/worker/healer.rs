@@ -182,7 +182,9 @@ impl Healer {
             Ok(_) => self.failures = 0,
             Err(PortError::Stopped(_)) => {}
             Err(error) => {
-                if self.failures == 0 && self.changed().is_none() {
+                // What is dropped while it is looked at is not there the next time.
+                let forgiven = u32::from(matches!(error, PortError::Gone(_)));
+                if self.failures == forgiven && self.changed().is_none() {
                     log!("ruvector_dag_healing: check cycle failed, resting: {error}");
                 }
                 self.failures += 1;

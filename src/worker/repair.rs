@@ -123,7 +123,7 @@ impl Worker {
             let facts = PlanFacts {
                 figures: before.hnsw.clone(),
                 lists: before.ivfflat.clone(),
-                asked_for: self.request.asked_by != 0,
+                may_move: self.request.asked_by != 0 && shmem::preloaded(),
                 ..world::plan_facts(&index)?
             };
             let plan = strategy.plan(&issue, &index, &facts);

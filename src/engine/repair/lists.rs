@@ -27,15 +27,15 @@ const BUILD_MS_PER_ROW: f64 = 0.005;
 const RANK_NS_PER_COMPONENT: f64 = 2.0;
 
 /// The steps that mend an issue of lists in place; none where it cannot be mended so. Entries move only
-/// where that is asked for: others wait for it, and searches take more probes afterwards.
-fn steps(issue: &IndexIssue, asked_for: bool) -> Option<Vec<StepKind>> {
+/// where they may: others wait for it, and searches take more probes afterwards.
+fn steps(issue: &IndexIssue, may_move: bool) -> Option<Vec<StepKind>> {
     use StepKind::{Baseline, Forecast, InsertPages, Recenter, Regroup, Verify};
     match issue {
         IndexIssue::StaleTraining { .. } | IndexIssue::BuiltEmpty { .. } => {
             Some(vec![InsertPages, Baseline, Forecast, Recenter, Verify])
         }
         IndexIssue::CorruptPage { in_place: true, .. } => Some(vec![InsertPages, Verify]),
-        IndexIssue::UnbalancedClusters { .. } if asked_for => {
+        IndexIssue::UnbalancedClusters { .. } if may_move => {
             Some(vec![InsertPages, Baseline, Forecast, Regroup, Verify])
         }
         // Whether a rebuild helps can be told.
@@ -53,7 +53,7 @@ pub fn plan(
     facts: &PlanFacts,
 ) -> Option<RepairPlan> {
     let Issue::Index(kind) = issue;
-    let steps = steps(kind, facts.asked_for)?;
+    let steps = steps(kind, facts.may_move)?;
     let figures = facts.lists.as_ref()?;
     let (moves, disk_bytes) = match steps.contains(&StepKind::Regroup) {
         true => (

@@ -131,8 +131,8 @@ impl StepKind {
             }
             Self::Regroup => {
                 "ShareUpdateExclusiveLock on the table, and AccessExclusiveLock on the index, taken only \
-                 when nobody uses it and let go of within 20 ms: statements on the table that begin \
-                 meanwhile wait as long"
+                 when nobody uses it and let go of within 50 ms, 20 ms when somebody waits: statements on \
+                 the table that begin meanwhile wait as long"
             }
             Self::Swap | Self::SwapBack => {
                 "ShareUpdateExclusiveLock on the table and both indexes for one short \
@@ -239,9 +239,10 @@ pub struct PlanFacts {
     /// The release of pgvector whose library workers load, where that can be told.
     #[serde(default)]
     pub pgvector: Option<Release>,
-    /// Whether somebody asks for the repair, who accepts what none does by itself.
+    /// Whether entries may be moved from list to list: somebody asks for the repair, who accepts that
+    /// others wait for it, and a healer stands by to end it whatever ends the worker.
     #[serde(default)]
-    pub asked_for: bool,
+    pub may_move: bool,
 }
 
 /// A repair as planned. It cannot be carried out before it is [`Approved`].

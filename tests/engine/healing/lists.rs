@@ -130,7 +130,7 @@ fn centers_are_moved_in_place_where_their_sums_fit_into_memory() {
     let told = plan(&unbalanced(), &on_lists(), &facts());
     assert_eq!(told.steps, [Baseline, Forecast, Verify]);
     let asked_for = PlanFacts {
-        asked_for: true,
+        may_move: true,
         ..facts()
     };
     let told = plan(&unbalanced(), &on_lists(), &asked_for);
