@@ -182,6 +182,9 @@ fn moves_are_found_again_and_taken_back_as_they_were_written_down() {
     let text = serde_json::to_string(&changes).expect("text");
     let read: Vec<ListChange> = serde_json::from_str(&text).expect("changes");
     assert_eq!(read.len(), changes.len());
+    for damaged in ["(1,2 3>4", "(1,2) 3", "(1,70000) 3>4", ""] {
+        assert!(serde_json::from_value::<ListChange>(damaged.into()).is_err());
+    }
     let undone: Vec<ListChange> = read.iter().filter_map(Undo::undo).collect();
     let back: Vec<ListChange> = undone.iter().filter_map(Undo::undo).collect();
     assert_eq!(back, read, "what takes back what takes it back");

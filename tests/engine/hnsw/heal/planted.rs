@@ -74,7 +74,13 @@ fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
         )
     };
     assert!(treatment.edits.iter().any(replaces));
-    assert_eq!(orphans(&mended(&index)), NONE);
+    let after = mended(&index);
+    assert_eq!(orphans(&after), NONE);
+    // One link would do to reach each of so many, but not to find it among the neighbours of others.
+    let links = after.elements.iter().flat_map(|el| &el.layers[0]);
+    let to_lost = |link: &&Link| matches!(link, Link::To(to) if lost.contains(to));
+    let links = links.filter(to_lost).count();
+    assert!(links > 2 * lost.len(), "{links} to {}", lost.len());
 }
 
 #[test]

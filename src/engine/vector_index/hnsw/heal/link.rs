@@ -37,6 +37,8 @@ const MIN_IN_DEGREE: u8 = 3;
 /// that n elements link to, as measured on 100,000 × 128 with m = 16 and `hnsw.ef_search` = 40.
 const FEW: f64 = 0.003;
 const LINKS_TO_FIND: f64 = 8.0;
+/// Elements near an orphan that give up a link for one more to it.
+const SPARING: usize = 4;
 /// Times that an orphan is searched for.
 const MAX_TRIES: usize = 3;
 /// Rows of orphans kept to search for them afterwards.
@@ -291,6 +293,16 @@ impl Linker<'_> {
             }
             if slot != orphan && survey.graph.rows.contains(slot) {
                 self.put_into_free_slot(slot, to)?;
+            }
+        }
+        // Where too few have room, some of the nearest make it.
+        let mut made = 0;
+        for near in near {
+            if made == SPARING || u16::from(self.draft.in_degree(orphan)) >= self.enough {
+                break;
+            }
+            if near.slot != orphan && survey.graph.rows.contains(near.slot) {
+                made += usize::from(self.put_for_another(near.slot, to)?);
             }
         }
         Ok(())
