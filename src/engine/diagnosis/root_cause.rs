@@ -38,15 +38,17 @@ pub fn name_cause(finding: &Finding) -> String {
              uses it"
                 .into()
         }
-        IndexIssue::DanglingEdges { count, .. } => format!(
-            "{count} edges lead to elements that are gone: pgvector before 0.8.4 could delete an \
-             element while an insert linked to it"
-        ),
+        IndexIssue::DanglingEdges { count, .. } => dangling(*count),
         IndexIssue::CorruptPage { breaches, .. } => {
             let first = finding.evidence["damage"]["first"][0].as_str();
+            let by = match finding.evidence["dangling_edges"].as_u64() {
+                Some(count) if count > 0 => dangling(count),
+                _ => "storage, a copy of files made while the server ran, or a bug of pgvector makes \
+                      them"
+                    .into(),
+            };
             format!(
-                "{breaches} breaches of what pgvector's pages must be like, such as: {}; storage, a \
-                 copy of files made while the server ran, or a bug of pgvector makes them",
+                "{breaches} breaches of what pgvector's pages must be like, such as: {}; {by}",
                 first.unwrap_or_default()
             )
         }
@@ -124,4 +126,12 @@ pub fn name_cause(finding: &Finding) -> String {
 pub(super) fn ctid(sink: &Value) -> String {
     let row = &sink["example_row"];
     format!("({},{})", row[0], row[1])
+}
+
+/// What makes edges that lead nowhere.
+fn dangling(count: u64) -> String {
+    format!(
+        "{count} edges lead to elements that are gone: pgvector before 0.8.4 could delete an \
+         element while an insert linked to it"
+    )
 }
