@@ -263,7 +263,7 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
         figures.0, figures.1
     );
     // What reading the lists and moving the centres took, and what it led to.
-    let mut moved = None;
+    let (mut moved, mut relocated) = (None, None);
     if let Some(issue) = issue.as_str() {
         let log_before = log(&mut client);
         let started = Instant::now();
@@ -292,7 +292,14 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
             history["details"]["forecast"],
             history["error"],
         );
-        println!("  {}", history["details"]["regroup"]);
+        let regroup = &history["details"]["regroup"];
+        println!("  {regroup}");
+        let ms = |what: &str| regroup[what].as_f64();
+        let took = [ms("plan_ms"), ms("look_ms"), ms("move_ms")];
+        relocated = took
+            .into_iter()
+            .sum::<Option<f64>>()
+            .filter(|_| regroup["planned"].as_u64() > Some(0));
         if history["details"]["recenter"]["made"].as_u64() > Some(0) {
             let ms = |step: &str, what: &str| history["details"][step][what].as_f64();
             let took = [ms("forecast", "survey_ms"), ms("recenter", "write_ms")];
@@ -313,6 +320,12 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
         rebuilt,
         health(&mut client).1,
     );
+    if let Some(ms) = relocated {
+        println!(
+            "  planning, looking and moving entries took {:.0} % of its time",
+            ms / 10.0 / took
+        );
+    }
     if let Some(([read, wrote], mended)) = moved {
         println!(
             "  moving the centres regained {:.0} % of its gain; {read:.0} ms to read and {wrote:.0} ms to write are {:.0} % of its time",

@@ -3,6 +3,7 @@
 use pgrx::datum::JsonB;
 use pgrx::prelude::*;
 use ruvector_dag_healing_engine::cycle::HealingMetrics;
+use ruvector_dag_healing_engine::vector_index::release::vacuum_fault;
 use serde_json::{Value, json};
 
 use crate::pg::error::or_raise;
@@ -44,7 +45,7 @@ fn pgvector() -> Value {
     let release = or_raise(as_owner(catalog::pgvector));
     release.map_or(
         Value::Null,
-        |release| json!({"version": release.to_string(), "fault": release.vacuum_fault()}),
+        |release| json!({"version": release.to_string(), "vacuum_fault": vacuum_fault(&release)}),
     )
 }
 

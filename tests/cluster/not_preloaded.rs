@@ -85,6 +85,40 @@ fn what_needs_no_standing_worker_works() {
 }
 
 #[test]
+fn lists_are_not_split_where_no_healer_would_end_it() {
+    let Some((_server, mut client)) = server() else {
+        return skip(
+            "lists_are_not_split_where_no_healer_would_end_it",
+            "no pgvector",
+        );
+    };
+    client
+        .batch_execute(
+            "CREATE TABLE docs AS SELECT ARRAY[i % 20, i % 20]::real[]::vector(2) AS v
+                 FROM generate_series(1, 400) i;
+             CREATE INDEX docs_ivf ON docs USING ivfflat (v vector_l2_ops) WITH (lists = 20);
+             INSERT INTO docs SELECT ARRAY[100 + i % 50, i % 50]::real[]::vector FROM generate_series(1, 4000) i;
+             ANALYZE docs",
+        )
+        .unwrap();
+    let check = value(&mut client, "SELECT ruvector_dag_health_check('docs')");
+    let issues = check["indexes"][0]["issues"].as_array().expect("issues");
+    let mut issues = issues.iter().filter_map(Value::as_str);
+    let issue = issues.find(|issue| issue.starts_with("unbalanced_clusters"));
+    let issue = issue.unwrap_or_else(|| panic!("{check:#}"));
+    let plan = value(
+        &mut client,
+        &format!("SELECT ruvector_dag_repair('docs', '{issue}', true)"),
+    );
+    let steps = plan["steps"].as_array().expect("steps");
+    assert!(!steps.is_empty(), "{plan:#}");
+    assert!(
+        steps.iter().all(|step| step["step"] != "regroup"),
+        "{plan:#}"
+    );
+}
+
+#[test]
 fn what_needs_one_says_how_to_have_it() {
     let Some((server, mut client)) = server() else {
         return skip("what_needs_one_says_how_to_have_it", "no pgvector");

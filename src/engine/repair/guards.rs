@@ -85,14 +85,14 @@ pub fn approve(
     if let Issue::Index(IndexIssue::DeadTuples { share, .. }) = &plan.issue
         && plan.repair_type != in_place::REPAIR_TYPE
     {
-        if let Some(reason) = &plan.ruled_out
+        if let Some(reason) = &plan.vacuum_fault
             && plan.steps == [StepKind::Vacuum]
         {
             return Err(Refusal::new("pgvector_release", reason));
         }
         if f64::from(*share) <= MAX_DEAD_SHARE {
             let reason = "links cannot be led past dead rows in place, or not for less";
-            let reason = plan.ruled_out.as_deref().unwrap_or(reason);
+            let reason = plan.vacuum_fault.as_deref().unwrap_or(reason);
             let reason = format!("{reason}; autovacuum sees to them as it is set");
             return Err(Refusal::new("left_to_autovacuum", reason));
         }

@@ -129,7 +129,7 @@ pub(super) fn in_steps(
         reversible: true,
         heavy: false,
         on_request: false,
-        ruled_out: None,
+        vacuum_fault: None,
     }
 }
 

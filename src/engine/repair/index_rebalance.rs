@@ -81,7 +81,7 @@ pub fn rebuild(strategy: &str, issue: &Issue, index: &IndexInfo, facts: &PlanFac
             && !facts.figures.as_ref().is_some_and(fails_writes),
         heavy: true,
         on_request: false,
-        ruled_out: None,
+        vacuum_fault: None,
     }
 }
 

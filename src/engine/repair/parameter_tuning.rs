@@ -52,7 +52,7 @@ impl RepairStrategy for ParameterTuningStrategy {
             reversible: true,
             heavy: false,
             on_request: false,
-            ruled_out: None,
+            vacuum_fault: None,
         }
     }
 

@@ -270,9 +270,9 @@ pub struct RepairPlan {
     /// Whether it never starts by itself.
     #[serde(default)]
     pub on_request: bool,
-    /// What this release of pgvector rules out, and which does not.
+    /// Why nothing may be vacuumed out of a graph with this release of pgvector, if that is so.
     #[serde(default)]
-    pub ruled_out: Option<String>,
+    pub vacuum_fault: Option<String>,
 }
 
 impl RepairPlan {
@@ -321,7 +321,7 @@ impl RepairPlan {
             "strategy": self.strategy,
             "repair_type": self.repair_type,
             "steps": steps,
-            "ruled_out": self.ruled_out,
+            "vacuum_fault": self.vacuum_fault,
             "estimate": {
                 "duration_ms": self.estimate.duration_ms.round(),
                 "bytes": self.estimate.disk_bytes,

@@ -7,6 +7,7 @@ use super::{in_place, index_rebalance};
 use crate::detection::index_health::MAX_FRAGMENTATION;
 use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::release::vacuum_fault;
 use crate::verification::{Verdict, validation};
 
 /// Links on the ground layer that a live element has, as a share of those there is room for.
@@ -31,18 +32,18 @@ impl RepairStrategy for VacuumStrategy {
 
     fn plan(&self, issue: &Issue, index: &IndexInfo, facts: &PlanFacts) -> RepairPlan {
         let mut rebuild = index_rebalance::rebuild(self.name(), issue, index, facts);
-        rebuild.ruled_out = ruled_out(index, facts);
+        rebuild.vacuum_fault = fault_with_graphs(index, facts);
         let in_place_ms = vacuum_ms(index, facts);
         // With other indexes the table's vacuum goes through those in any case. Of an index that was built
         // without dead rows it deletes nothing.
         let is_cheaper = rebuild.estimate.duration_ms < in_place_ms;
-        let is_rebuilt = facts.others.is_empty() && (is_cheaper || rebuild.ruled_out.is_some());
+        let is_rebuilt = facts.others.is_empty() && (is_cheaper || rebuild.vacuum_fault.is_some());
         let least_ms = match is_rebuilt {
             true => rebuild.estimate.duration_ms,
             false => in_place_ms,
         };
         // Its pages stay: where most of them would be empty they are better built anew.
-        if rebuild.ruled_out.is_none()
+        if rebuild.vacuum_fault.is_none()
             && dead_share(index, facts) <= f64::from(MAX_FRAGMENTATION)
             && let Some(relinked) = in_place::relinked(self.name(), issue, index, facts, least_ms)
         {
@@ -74,12 +75,13 @@ impl RepairStrategy for VacuumStrategy {
 }
 
 /// Why nothing is to be vacuumed out of a graph of the table, if that is so.
-fn ruled_out(index: &IndexInfo, facts: &PlanFacts) -> Option<String> {
+fn fault_with_graphs(index: &IndexInfo, facts: &PlanFacts) -> Option<String> {
     let others = facts.others.iter().map(|other| &other.index);
     let has_graph = std::iter::once(index)
         .chain(others)
         .any(|index| index.access_method == "hnsw");
-    facts.pgvector.filter(|_| has_graph)?.vacuum_fault()
+    let release = facts.pgvector.as_ref().filter(|_| has_graph);
+    release.and_then(vacuum_fault)
 }
 
 /// What a vacuum of the table takes, in milliseconds.

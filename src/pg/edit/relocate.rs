@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::ivfflat::heal::Move;
 use ruvector_dag_healing_engine::vector_index::ivfflat::heal::moves::{Chain, up};
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{Move, PAGES_TOGETHER};
 
 use super::Batch;
 use super::hold::Hold;
@@ -21,8 +21,6 @@ use super::record::Record;
 /// Time for which others may have to wait for the index, and for which it is held at most.
 const CONTESTED_TIME: Duration = Duration::from_millis(20);
 const MOST_ALONE: Duration = Duration::from_millis(50);
-/// Pages whose entries move together: half of those of a record, the others being where they go.
-const TOGETHER: usize = 16;
 
 /// The lists by their number: where each stands, and where there was last room in it (pages before
 /// are full); and pages that are in no chain.
@@ -65,7 +63,7 @@ pub fn relocate(
             }
             let rest = &moves[batch.done..];
             let pages = rest.chunk_by(|a, b| a.at.block == b.at.block);
-            let together = &rest[..pages.take(TOGETHER).map(<[Move]>::len).sum()];
+            let together = &rest[..pages.take(PAGES_TOGETHER).map(<[Move]>::len).sum()];
             let lost = mover.move_together(together)?;
             batch.lost.extend(lost.iter().map(|nth| batch.done + nth));
             batch.done += together.len();

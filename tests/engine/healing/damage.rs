@@ -132,6 +132,17 @@ fn what_the_table_showed_stays_until_the_two_are_compared_again() {
     assert_eq!(rebuilt.after(Some(&before)).damage, None);
 }
 
+#[test]
+fn damage_with_edges_that_lead_nowhere_names_what_makes_them() {
+    for (dangling, named) in [(2, true), (0, false)] {
+        let look = damaged(&["no_links"], |figures| figures.dangling_edges = dangling);
+        assert_eq!(codes(&look), ["corrupt_page"]);
+        let cause = diagnose(findings(&look)[0].clone(), &registry()).root_cause;
+        assert!(cause.contains("a no_links"), "{cause}");
+        assert_eq!(cause.contains("pgvector before 0.8.4"), named, "{cause}");
+    }
+}
+
 fn corrupt(in_place: bool) -> Issue {
     Issue::Index(IndexIssue::CorruptPage {
         index: "i".into(),

@@ -282,10 +282,11 @@ impl Relinking<'_> {
         source: &mut dyn PageSource,
     ) -> Result<Vec<Judged>, ReadError> {
         let survey = self.survey;
-        let mut wanted = pool.clone();
-        wanted.extend_from_slice(kept);
-        wanted.push(slot);
-        self.values.fetch(source, &survey.graph, &wanted)?;
+        // Of all there are codes only where all values are kept.
+        if self.codes.is_none() {
+            let wanted = [&pool, kept, &[slot]].concat();
+            self.values.fetch(source, &survey.graph, &wanted)?;
+        }
         let values = &self.values;
         // Codes of all are near enough to the values, and nearer at hand.
         let apart = |a, b| match &self.codes {

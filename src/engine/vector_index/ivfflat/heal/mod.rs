@@ -64,15 +64,16 @@ const CHANGED: f64 = 0.3;
 /// the list of moves, as measured there.
 const IMAGE_BYTES: f64 = 5500.0;
 const MOVE_BYTES: f64 = 300.0;
-/// Pages that entries come from, and others that they go to, in one record of the log.
-const PAGES_OF_RECORD: f64 = 16.0;
+/// Pages whose entries move together: half of those of a record of the log, the others being where
+/// they go.
+pub const PAGES_TOGETHER: usize = 16;
 
 /// Bytes that evening the sizes of lists writes, to the log and to the list of moves. An entry goes to
 /// any of the lists that change, so that the more these are the fewer go between the same pages.
 pub fn regrouping_bytes(figures: &IvfflatFigures) -> u64 {
     let entry = f64::from(figures.dimensions) * 4.0 + 16.0;
     let per_page = (PAGE_SIZE as f64 / entry).floor().max(1.0);
-    let between = per_page * PAGES_OF_RECORD / (CHANGED * figures.lists as f64).max(1.0);
+    let between = per_page * PAGES_TOGETHER as f64 / (CHANGED * figures.lists as f64).max(1.0);
     let images = (2.0 / between).clamp(1.0 / per_page, 1.0);
     (CHANGED * figures.vectors as f64 * (images * IMAGE_BYTES + MOVE_BYTES)) as u64
 }
