@@ -224,7 +224,8 @@ fn a_detour_that_was_cut_short_leaves_a_sound_graph_and_goes_on_when_asked_for_a
     stage.wait_for(
         "SELECT status = 'succeeded' FROM ruvector_dag_healing.repair ORDER BY repair_id DESC LIMIT 1",
     );
-    assert!(share_found(&stage, "") > 0.9);
+    let found = share_found(&stage, "");
+    assert!(found > 0.9, "{found}, {:#}", history(&stage));
     assert_eq!(orphans(&stage, "docs_embedding"), 0);
     assert_eq!(breaches(&mut client, "docs_embedding", true), []);
 }

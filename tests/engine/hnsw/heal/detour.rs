@@ -222,15 +222,21 @@ fn what_was_done_is_not_done_again() {
 }
 
 #[test]
-fn searches_may_start_at_the_value() {
-    let mut points = with_zeroes(600, 3);
-    points.swap(0, 1);
-    let index = sink_of(&points);
-    assert!(is_zero(&index, 0) && index.entry == Some(Link::To(0)));
-    let after = rewritten(&index);
-    let (before, found) = (share_found(&index, 40), share_found(&after, 40));
-    assert!(found > before + 0.4, "{found} after {before}");
-    assert_eq!(orphans(&after), NONE);
+fn searches_may_start_at_any_element_of_the_value() {
+    let usual = usual();
+    let zeroes = (0..600).filter(|&nth| is_zero(&usual, nth));
+    for start in zeroes.step_by(12) {
+        let mut index = usual.clone();
+        let top = usual.elements[0].level;
+        let el = &mut index.elements[start];
+        el.level = top;
+        el.layers.resize(usize::from(top) + 1, Vec::new());
+        index.entry = Some(Link::To(start));
+        let after = rewritten(&index);
+        let found = share_found(&after, 40);
+        assert!(found > 0.95, "{found} from element {start}");
+        assert_eq!(orphans(&after), NONE);
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::vector_index::hnsw::reach::Pulse;
 use crate::vector_index::hnsw::sink::key;
 use crate::vector_index::{PageSource, ReadError};
 
-/// Elements in front: their rows, ten each, are met by every search that comes near.
+/// Elements in front: their rows, ten each, are met by every search that comes near. Where searches
+/// start at an element of the value that is one of them, for from those behind they get nowhere.
 const FRONT: usize = 2;
 
 /// The elements of a value that have rows: those in front, then the others in file order.
@@ -20,9 +21,11 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Finds the elements of the value that `wanted` stands for. Reads every page.
+    /// Finds the elements of the value that `wanted` stands for; searches start at `entry`. Reads
+    /// every page.
     pub(super) fn find(
         graph: &Graph,
+        entry: Option<usize>,
         wanted: u64,
         source: &mut dyn PageSource,
     ) -> Result<Self, ReadError> {
@@ -54,7 +57,8 @@ impl Crowd {
         // What ordinary elements lead to most is in front once this was done, and stays there.
         let merit = |&(rows, slot): &(usize, usize)| {
             let is_worth_it = 2 * rows >= MAX_HEAP_TIDS;
-            (is_worth_it, links.get(&slot).copied().unwrap_or(0))
+            let links = links.get(&slot).copied().unwrap_or(0);
+            (entry == Some(slot), is_worth_it, links)
         };
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_by_key(|&nth| std::cmp::Reverse(merit(&found[nth])));

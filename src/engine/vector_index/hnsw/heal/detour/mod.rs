@@ -50,8 +50,9 @@ pub(super) fn plan(
     source: &mut dyn PageSource,
 ) -> Result<Detoured, ReadError> {
     let graph = &survey.graph;
-    let crowd = Crowd::find(graph, key, source)?;
-    if crowd.rest().is_empty() || survey.entry().is_none() {
+    let entry = survey.entry();
+    let crowd = Crowd::find(graph, entry, key, source)?;
+    if crowd.rest().is_empty() || entry.is_none() {
         return Ok(Detoured::default());
     }
     let slots = graph.slots.count();
