@@ -150,6 +150,13 @@ pub enum IndexIssue {
         /// Highest level of a live element.
         highest: u8,
     },
+    /// Inserts go through many pages before they find room.
+    DistantInsertPage {
+        /// Name of the index.
+        index: String,
+        /// Through so many, on average.
+        pages: f32,
+    },
     /// Pages are not as pgvector leaves them.
     CorruptPage {
         /// Name of the index.
@@ -237,6 +244,7 @@ impl IndexIssue {
             Self::DanglingEdges { .. } => "dangling_edges",
             Self::DeadEntryPoint { .. } => "dead_entry_point",
             Self::WrongLevel { .. } => "wrong_level",
+            Self::DistantInsertPage { .. } => "distant_insert_page",
             Self::CorruptPage { .. } => "corrupt_page",
             Self::DuplicateSink { .. } => "duplicate_sink",
             Self::BornUnreachable { .. } => "born_unreachable",

@@ -12,7 +12,7 @@ use super::shmem::{Repair, RepairState, Request};
 use super::{lifecycle, shmem, sql, system};
 
 /// Codes of the issue types as they travel in a request.
-pub const ISSUE_CODES: [&str; 15] = [
+pub const ISSUE_CODES: [&str; 16] = [
     "fragmentation",
     "orphan_nodes",
     "poor_connectivity",
@@ -24,6 +24,7 @@ pub const ISSUE_CODES: [&str; 15] = [
     "dead_entry_point",
     "low_recall",
     "wrong_level",
+    "distant_insert_page",
     "born_unreachable",
     "duplicate_sink",
     "corrupt_page",

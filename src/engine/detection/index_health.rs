@@ -8,7 +8,7 @@ use super::birth;
 use super::damage::{Damage, examine, explains};
 use crate::model::{Finding, IndexHealthCheck, IndexInfo, IndexIssue, Issue, Timestamp};
 use crate::vector_index::finding::Breach;
-use crate::vector_index::hnsw::{self, HnswFigures};
+use crate::vector_index::hnsw::{self, HnswFigures, MAX_PAGES_PER_INSERT};
 use crate::vector_index::inspection::{InspectError, InspectOptions};
 use crate::vector_index::ivfflat::{self, IvfflatFigures};
 use crate::vector_index::shape::IndexShape;
@@ -98,6 +98,7 @@ pub fn findings(look: &IndexHealthCheck) -> Vec<Finding> {
         issues = graph_issues(name.clone(), figures, index.shape.as_ref());
         if issues.is_empty() {
             issues.extend(wrong_level(&name, figures));
+            issues.extend(distant_insert_page(&name, figures));
         }
     }
     if let Some(figures) = &look.ivfflat {
@@ -178,6 +179,16 @@ fn wrong_level(index: &str, figures: &HnswFigures) -> Option<IndexIssue> {
         index: index.to_owned(),
         entry,
         highest,
+    })
+}
+
+/// Whether inserts look for room in too many places. What mends any other fault of the graph mends
+/// that as well.
+fn distant_insert_page(index: &str, figures: &HnswFigures) -> Option<IndexIssue> {
+    let pages = figures.pages_per_insert;
+    (pages > MAX_PAGES_PER_INSERT).then(|| IndexIssue::DistantInsertPage {
+        index: index.to_owned(),
+        pages,
     })
 }
 

@@ -55,6 +55,10 @@ pub fn assess(finding: &Finding) -> Value {
             "cost": "some more steps for each search",
             "advice": "the next insert of an element on a higher level mends it",
         }),
+        IndexIssue::DistantInsertPage { pages, .. } => json!({
+            "pages_per_insert": pages,
+            "cost": "each of them is locked and copied while others wait for it",
+        }),
         IndexIssue::DuplicateSink { .. } => {
             let mut impact = json!({
                 "elements_never_found": figure("orphans_with_rows"),

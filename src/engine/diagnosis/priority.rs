@@ -23,8 +23,8 @@ pub fn compute_priority(issue: &Issue) -> u32 {
         IndexIssue::DanglingEdges { .. }
         | IndexIssue::DeadEntryPoint { .. }
         | IndexIssue::CorruptPage { .. } => 90,
-        // Searches only take a few steps more.
-        IndexIssue::WrongLevel { .. } => 20,
+        // Searches, or inserts, only take more steps.
+        IndexIssue::WrongLevel { .. } | IndexIssue::DistantInsertPage { .. } => 20,
         IndexIssue::DuplicateSink { unreachable, .. } => (50.0 + 50.0 * unreachable) as u32,
         // Mostly rows that are nobody's nearest.
         IndexIssue::BornUnreachable { .. } => 20,

@@ -56,6 +56,12 @@ pub fn name_cause(finding: &Finding) -> String {
             "searches start on level {entry} of {highest}: a server stopped between an insert and \
              its change of the entry point"
         ),
+        IndexIssue::DistantInsertPage { pages, .. } => format!(
+            "inserts go through {pages:.0} pages before they find room: a vacuum had them begin at \
+             the first of {} deleted elements, whose places are too small for what is inserted now \
+             (issue 1025 of pgvector)",
+            figure("deleted_elements")
+        ),
         IndexIssue::DuplicateSink { rows, .. } => {
             let sink = &finding.evidence["duplicate_sink"];
             let value = match sink["is_zero"].as_bool() {

@@ -22,6 +22,7 @@ fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
         IndexIssue::WrongLevel { .. } | IndexIssue::DeadEntryPoint { .. } => {
             Some(vec![Entry, Prune, Verify])
         }
+        IndexIssue::DistantInsertPage { .. } => Some(vec![Entry, Verify]),
         // By inner product it may be nobody's nearest.
         IndexIssue::DanglingEdges { .. } if metric == Some(Metric::InnerProduct) => {
             Some(vec![Entry, Prune, Verify])
@@ -55,6 +56,7 @@ pub fn is_only_way(issue: &IndexIssue) -> bool {
     matches!(
         issue,
         IndexIssue::WrongLevel { .. }
+            | IndexIssue::DistantInsertPage { .. }
             | IndexIssue::BornUnreachable { .. }
             | IndexIssue::DuplicateSink { .. }
     )

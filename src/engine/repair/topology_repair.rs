@@ -26,6 +26,7 @@ impl RepairStrategy for TopologyRepairStrategy {
                     | IndexIssue::DanglingEdges { .. }
                     | IndexIssue::DeadEntryPoint { .. }
                     | IndexIssue::WrongLevel { .. }
+                    | IndexIssue::DistantInsertPage { .. }
                     | IndexIssue::DuplicateSink { .. }
                     | IndexIssue::CorruptPage { .. }
             )

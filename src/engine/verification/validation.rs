@@ -108,6 +108,8 @@ fn graph_unmended_in_place(
         IndexIssue::DuplicateSink { .. } => not_found_more(after),
         IndexIssue::WrongLevel { .. } => (new.entry_level <= old.entry_level)
             .then(|| "searches still start on the same level".into()),
+        IndexIssue::DistantInsertPage { .. } => (new.pages_per_insert >= old.pages_per_insert)
+            .then(|| format!("inserts still go through {:.0} pages", new.pages_per_insert)),
         IndexIssue::DeadTuples { .. } => match vacuumed(before, after) {
             Verdict::Undo(reason) => Some(reason),
             Verdict::Keep => None,

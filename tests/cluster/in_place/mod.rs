@@ -3,6 +3,8 @@
 
 // Every fault that the check knows of.
 mod faults;
+// Where inserts begin to look for room.
+mod inserts;
 // Lists whose centres are moved, or not.
 mod lists;
 // Lists made even.

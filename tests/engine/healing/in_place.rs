@@ -107,6 +107,11 @@ fn only_what_cannot_be_reached_is_linked() {
         highest: 2,
     };
     assert_eq!(steps(wrong_level), pruned);
+    let distant = IndexIssue::DistantInsertPage {
+        index: index.clone(),
+        pages: 300.0,
+    };
+    assert_eq!(steps(distant), [Entry, Verify]);
     let linked = [Entry, Prune, Baseline, Link, Verify];
     let nowhere = IndexIssue::DeadEntryPoint {
         index: index.clone(),

@@ -28,6 +28,11 @@ fn every_threshold_is_where_it_is_said_to_be() {
         codes(&look(|f| f.connectivity_score = 0.79)),
         ["poor_connectivity"]
     );
+    assert_eq!(codes(&look(|f| f.pages_per_insert = 200.0)), none);
+    assert_eq!(
+        codes(&look(|f| f.pages_per_insert = 201.0)),
+        ["distant_insert_page"]
+    );
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub fn healthy(elements: u64) -> HnswFigures {
         dangling_edges: 0,
         pages: elements / 4 + 1,
         predicted_pages: elements / 4 + 1,
+        pages_per_insert: 1.0,
         sampled: false,
         m: 16,
         ef_construction: 64,

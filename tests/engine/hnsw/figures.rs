@@ -38,6 +38,7 @@ fn an_empty_index_is_healthy() {
             dangling_edges: 0,
             pages: 2,
             predicted_pages: 2,
+            pages_per_insert: 0.0,
             sampled: false,
             m: 16,
             ef_construction: 64,

@@ -17,5 +17,7 @@ mod memory;
 mod model;
 mod random;
 mod reference;
+// Where inserts find room.
+mod room;
 mod rows;
 mod source;

@@ -63,6 +63,10 @@ pub struct HnswFigures {
     pub pages: u64,
     /// Pages a fresh build of the live elements that have rows would take.
     pub predicted_pages: u64,
+    /// Pages that an insert goes through before it finds room, on average over elements such as
+    /// were inserted last.
+    #[serde(default)]
+    pub pages_per_insert: f32,
     /// Whether reachability is an estimate, because the memory limit did not allow more. What
     /// is reported as an orphan then is one; what is not may be one.
     pub sampled: bool,
@@ -116,7 +120,7 @@ pub fn inspect(
     let blocks = source.block_count()?;
     let meta = read_meta(source)?;
     let mut pass = FirstPass {
-        tally: Tally::new(blocks, meta.m, options.sample_rows, options.seed),
+        tally: Tally::new(blocks, &meta, options.sample_rows, options.seed),
         graph: Graph::new(blocks, options.memory_limit),
     };
     scan(source, meta.m, &mut (1..blocks), &mut pass)?;
@@ -259,6 +263,7 @@ fn figures(pages: u64, meta: &Meta, tally: &Tally, verdict: &Verdict) -> HnswFig
         dangling_edges: verdict.dangling_edges,
         pages,
         predicted_pages,
+        pages_per_insert: tally.room.pages_per_insert(),
         sampled: false,
         m: meta.m,
         ef_construction: meta.ef_construction,

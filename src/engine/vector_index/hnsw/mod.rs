@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`layout`] | the bytes on a page |
 //! | `scan` | bringing elements and their links together |
-//! | `tally`, `placement` | what can be counted while pages go by |
+//! | `tally`, `placement`, `room` | what can be counted while pages go by |
 //! | `graph`, `slots`, `nodes`, `lists` | the graph in memory |
 //! | `reach`, `judge`, `recheck`, `dangling` | what is wrong with it, seen twice |
 //! | `pages` | the same where the graph does not fit into memory |
@@ -31,6 +31,7 @@ mod pages;
 mod placement;
 mod reach;
 mod recheck;
+mod room;
 mod scan;
 mod sink;
 mod slots;
@@ -42,6 +43,7 @@ pub use entries::entries;
 pub use graph::bytes_per_element;
 pub use health::{HnswFigures, HnswReport, inspect};
 pub use origin::{Origin, origin};
+pub use room::MAX_PAGES_PER_INSERT;
 pub use sink::{DuplicateSink, duplicate_sink};
 
 use crate::vector_index::inspection::InspectError;

@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of which element reaches which.
 
-use super::layout::{Element, Links, MAX_OFFSET, Page, Tid};
+use super::layout::{Element, Links, MAX_OFFSET, Meta, Page, Tid};
 use super::placement::Placement;
+use super::room::InsertRoom;
 use super::scan::Visitor;
 use super::sink;
 use crate::vector_index::HeapTid;
@@ -32,6 +33,8 @@ pub(crate) struct Tally {
     pub(crate) overfull_pages: u64,
     /// The live elements with rows as a fresh build would lay them down.
     pub(crate) placement: Placement,
+    /// How far inserts look for room.
+    pub(crate) room: InsertRoom,
     /// Values that stand in many elements, of the elements on every `value_step`-th block.
     pub(crate) values: Frequent,
     value_step: u32,
@@ -43,19 +46,20 @@ pub(crate) struct Tally {
 const VALUE_BLOCKS: u32 = 4_096;
 
 impl Tally {
-    /// Nothing counted yet, of an index of `blocks` blocks built with `m`.
-    pub(crate) fn new(blocks: u32, m: u16, sample_rows: usize, seed: u64) -> Self {
+    /// Nothing counted yet, of an index of `blocks` blocks.
+    pub(crate) fn new(blocks: u32, meta: &Meta, sample_rows: usize, seed: u64) -> Self {
         Self {
             value_step: (blocks / VALUE_BLOCKS).max(1),
             elements: 0,
             ghosts: 0,
             heap_tids: 0,
             levels: [0; 256],
-            degrees: vec![0; 2 * usize::from(m) + 1],
+            degrees: vec![0; 2 * usize::from(meta.m) + 1],
             unreadable_links: 0,
             foreign_pages: 0,
             overfull_pages: 0,
-            placement: Placement::new(m),
+            placement: Placement::new(meta.m),
+            room: InsertRoom::new(meta.m, meta.insert_page, blocks),
             values: Frequent::default(),
             rows: Reservoir::new(sample_rows, seed),
         }
@@ -100,13 +104,15 @@ impl Tally {
 }
 
 impl Visitor for Tally {
-    fn page(&mut self, _block: u32, page: &Page<'_>) {
+    fn page(&mut self, block: u32, page: &Page<'_>) {
+        self.room.page(block, page);
         self.foreign_pages += u64::from(!page.raw().is_new() && !page.has_hnsw_id());
         self.overfull_pages += u64::from(page.raw().line_pointers() > MAX_OFFSET);
     }
 
     fn element(&mut self, tid: Tid, element: &Element<'_>) {
         self.elements += 1;
+        self.room.element(element);
         if element.deleted() {
             return;
         }

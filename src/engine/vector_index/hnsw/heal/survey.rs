@@ -10,6 +10,7 @@ use crate::vector_index::hnsw::nodes::Node;
 use crate::vector_index::hnsw::reach::Pulse;
 use crate::vector_index::hnsw::read_meta;
 use crate::vector_index::hnsw::recheck::judge_twice;
+use crate::vector_index::hnsw::room::{InsertRoom, MAX_PAGES_PER_INSERT};
 use crate::vector_index::hnsw::scan::{Visitor, scan};
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::{PageSource, ReadError};
@@ -25,7 +26,7 @@ pub struct Survey {
     pub(super) sick: Bitmap,
     /// The last page of the chain.
     tail: u32,
-    /// Whether inserts begin to look for room on a page of the index.
+    /// Whether inserts begin to look for room on a page of the index, and are soon done.
     insert_page_is_sound: bool,
     /// Bytes that what is planned may take besides the graph, and with it.
     pub(super) room: usize,
@@ -47,7 +48,8 @@ impl Survey {
             next: Some(1),
             tail: 1,
             insert_page: meta.insert_page,
-            insert_page_is_sound: false,
+            insert_page_is_there: false,
+            insert_room: InsertRoom::new(meta.m, meta.insert_page, blocks),
         };
         scan(source, meta.m, &mut (1..blocks), &mut gather)?;
         let Ok(mut graph) = gather.graph else {
@@ -73,7 +75,8 @@ impl Survey {
             missed: faults.missed,
             sick,
             tail: gather.tail,
-            insert_page_is_sound: gather.insert_page_is_sound,
+            insert_page_is_sound: gather.insert_page_is_there
+                && gather.insert_room.pages_per_insert() <= MAX_PAGES_PER_INSERT,
             graph,
             room,
             limit: memory_limit,
@@ -121,9 +124,11 @@ impl Survey {
         self.orphans().count() as u64
     }
 
-    /// Where inserts should begin to look for room, if that is not a page of the index now.
+    /// Where inserts should begin to look for room, if that is no page of the index now, or they
+    /// go through many pages from there.
     pub(super) fn better_insert_page(&self) -> Option<u32> {
-        (!self.insert_page_is_sound).then_some(self.tail)
+        let is_better = !self.insert_page_is_sound && self.meta.insert_page != self.tail;
+        is_better.then_some(self.tail)
     }
 }
 
@@ -159,7 +164,8 @@ struct Gather {
     next: Option<u32>,
     tail: u32,
     insert_page: u32,
-    insert_page_is_sound: bool,
+    insert_page_is_there: bool,
+    insert_room: InsertRoom,
 }
 
 impl Gather {
@@ -178,11 +184,13 @@ impl Visitor for Gather {
         if self.next == Some(block) && page.has_hnsw_id() {
             self.tail = block;
             self.next = page.raw().next_block();
-            self.insert_page_is_sound |= self.insert_page == block;
+            self.insert_page_is_there |= self.insert_page == block;
         }
+        self.insert_room.page(block, page);
     }
 
     fn element(&mut self, tid: Tid, element: &Element<'_>) {
+        self.insert_room.element(element);
         if !element.deleted() {
             let rows = element.heap_tids().len() > 0;
             let node = Node::new(element.level(), element.version());
