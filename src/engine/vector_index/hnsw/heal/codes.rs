@@ -64,46 +64,67 @@ impl Codes {
             .unwrap_or_default()
     }
 
-    /// What elements are about ordered by, seen from one: the smaller the nearer, in units of its own;
-    /// infinity where one of them has no value.
-    pub(super) fn apart(&self, values: &Values, from: usize, slot: usize) -> f64 {
-        let both = values.number(from).zip(values.number(slot));
-        both.map_or(f64::INFINITY, |(a, b)| f64::from(self.rank(a, b)))
+    /// Tells `each` of elements, by their number in the list, what they are about ordered by seen from
+    /// one: the smaller the nearer, in units of its own; infinity where one of them has no value.
+    /// Goes on as long as it says so; whether it went to the end.
+    pub(super) fn apart(
+        &self,
+        values: &Values,
+        from: usize,
+        slots: &[usize],
+        each: impl FnMut(usize, f64) -> bool,
+    ) -> bool {
+        self.arch.dispatch(Apart {
+            codes: self,
+            values,
+            from,
+            slots,
+            each,
+        })
     }
+}
 
-    fn rank(&self, a: usize, b: usize) -> i32 {
-        self.arch.dispatch(Rank {
-            is_product: self.is_product,
-            a: self.code(a),
-            b: self.code(b),
+/// See [`Codes::apart`]: in one piece, so that the memory of the next is fetched meanwhile.
+struct Apart<'a, Each> {
+    codes: &'a Codes,
+    values: &'a Values,
+    from: usize,
+    slots: &'a [usize],
+    each: Each,
+}
+
+impl<Each: FnMut(usize, f64) -> bool> WithSimd for Apart<'_, Each> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> bool {
+        let code = |slot| Some(self.codes.code(self.values.number(slot)?));
+        let from = code(self.from);
+        let mut slots = self.slots.iter().enumerate();
+        slots.all(|(nth, &slot)| {
+            let apart = match (from, code(slot)) {
+                (Some(a), Some(b)) => f64::from(rank(self.codes.is_product, a, b)),
+                _ => f64::INFINITY,
+            };
+            (self.each)(nth, apart)
         })
     }
 }
 
 /// Σ (a − b)², or −Σ ab.
-struct Rank<'a> {
-    is_product: bool,
-    a: &'a [i8],
-    b: &'a [i8],
-}
-
-impl WithSimd for Rank<'_> {
-    type Output = i32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> i32 {
-        let mut sum = 0;
-        let pairs = self.a.iter().zip(self.b);
-        if self.is_product {
-            for (a, b) in pairs {
-                sum -= i32::from(i16::from(*a) * i16::from(*b));
-            }
-        } else {
-            for (a, b) in pairs {
-                let apart = i32::from(i16::from(*a) - i16::from(*b));
-                sum += apart * apart;
-            }
+#[inline(always)]
+fn rank(is_product: bool, a: &[i8], b: &[i8]) -> i32 {
+    let mut sum = 0;
+    let pairs = a.iter().zip(b);
+    if is_product {
+        for (a, b) in pairs {
+            sum -= i32::from(i16::from(*a) * i16::from(*b));
         }
-        sum
+    } else {
+        for (a, b) in pairs {
+            let apart = i32::from(i16::from(*a) - i16::from(*b));
+            sum += apart * apart;
+        }
     }
+    sum
 }

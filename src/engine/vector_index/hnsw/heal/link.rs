@@ -267,7 +267,8 @@ impl Linker<'_> {
         let near: Vec<Near> = near.iter().filter(is_new).copied().collect();
         let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
         self.values.fetch(self.source, graph, &slots)?;
-        Ok(diverse(&near, &[], most, |a, b| self.values.apart(a, b)))
+        let is_nearer = |near: &Near, others: &[usize]| self.values.is_nearer(near, others);
+        Ok(diverse(&near, &[], most, is_nearer))
     }
 
     /// Has elements near an orphan link to it as well, those with free slots, until enough do:

@@ -287,27 +287,41 @@ impl Relinking<'_> {
             let wanted = [&pool, kept, &[slot]].concat();
             self.values.fetch(source, &survey.graph, &wanted)?;
         }
-        let values = &self.values;
-        // Codes of all are near enough to the values, and nearer at hand.
-        let apart = |a, b| match &self.codes {
-            Some(codes) => codes.apart(values, a, b),
-            None => values.apart(a, b),
-        };
-        let near = pool.into_iter().map(|other| Near {
-            rank: apart(slot, other),
-            slot: other,
+        let mut near = Vec::with_capacity(pool.len());
+        self.apart(slot, &pool, |nth, rank| {
+            near.push(Near {
+                rank,
+                slot: pool[nth],
+            });
+            true
         });
-        let mut near: Vec<Near> = near.collect();
         let most = (POOL_PER_LINK * missing).max(MIN_POOL);
         if near.len() > most {
             near.select_nth_unstable(most);
             near.truncate(most);
         }
         near.sort_unstable();
-        let chosen = diverse(&near, kept, missing, apart);
+        let chosen = diverse(&near, kept, missing, |near, others| {
+            self.apart(near.slot, others, |_, apart| apart > near.rank)
+        });
         Ok(chosen
             .into_iter()
             .filter_map(|slot| survey.judged(slot))
             .collect())
+    }
+
+    /// Tells `each` of elements, by their number in the list, how far they are from one; see
+    /// [`Codes::apart`]. Codes of all are near enough to the values, and nearer at hand.
+    fn apart(
+        &self,
+        from: usize,
+        others: &[usize],
+        mut each: impl FnMut(usize, f64) -> bool,
+    ) -> bool {
+        if let Some(codes) = &self.codes {
+            return codes.apart(&self.values, from, others, each);
+        }
+        let mut others = others.iter().enumerate();
+        others.all(|(nth, &other)| each(nth, self.values.apart(from, other)))
     }
 }

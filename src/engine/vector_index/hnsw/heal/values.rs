@@ -181,24 +181,29 @@ impl Values {
         let from = self.get(from);
         from.map_or(f64::INFINITY, |value| self.rank(value, slot))
     }
+
+    /// Whether a fetched element is nearer to what its rank was taken from than to all of others.
+    pub(super) fn is_nearer(&self, near: &Near, others: &[usize]) -> bool {
+        let mut others = others.iter();
+        others.all(|&other| self.apart(near.slot, other) > near.rank)
+    }
 }
 
 /// Of the elements near another, nearest first, at most `most` that are nearer to it than to each
-/// other and to those that it is `linked` to, and then the nearest of the rest. `apart` is how far elements
-/// are from one another, in the measure of their nearness.
+/// other and to those that it is `linked` to, and then the nearest of the rest. `is_nearer`: whether
+/// one of them is nearer to it than to all of others.
 pub(super) fn diverse(
     near: &[Near],
     linked: &[usize],
     most: usize,
-    apart: impl Fn(usize, usize) -> f64,
+    is_nearer: impl Fn(&Near, &[usize]) -> bool,
 ) -> Vec<usize> {
     let (mut chosen, mut rest) = (Vec::new(), Vec::new());
     for candidate in near.iter().filter(|near| near.rank.is_finite()) {
         if chosen.len() == most {
             break;
         }
-        let is_apart = |other: &usize| apart(candidate.slot, *other) > candidate.rank;
-        match linked.iter().chain(&chosen).all(is_apart) {
+        match is_nearer(candidate, linked) && is_nearer(candidate, &chosen) {
             true => chosen.push(candidate.slot),
             false => rest.push(candidate.slot),
         }
