@@ -274,14 +274,17 @@ pub fn extension_version() -> Result<Option<String>, PortError> {
 }
 
 /// The release of pgvector that is installed on this server, whatever the extension was created with:
-/// workers begin with its library.
+/// workers begin with its library. The highest that its scripts lead to, so that no file of any
+/// other extension is read.
 pub fn pgvector() -> Result<Option<Release>, PortError> {
-    let version: Option<String> = sql::row(
-        "SELECT to_jsonb(default_version::text) FROM pg_catalog.pg_available_extensions
-         WHERE name = 'vector' AND $1 IS NOT NULL",
+    let versions: Vec<String> = sql::rows(
+        "SELECT DISTINCT to_jsonb(p.target)
+         FROM pg_catalog.pg_extension e, LATERAL pg_catalog.pg_extension_update_paths(e.extname) p
+         WHERE e.extname = 'vector' AND $1 IS NOT NULL",
         &json!({}),
     )?;
-    Ok(version.and_then(|version| version.parse().ok()))
+    let releases = versions.iter().filter_map(|version| version.parse().ok());
+    Ok(releases.max())
 }
 
 /// The settings that this database gives to new connections, as one text.

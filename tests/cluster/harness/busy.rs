@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use postgres::Client;
 
@@ -32,6 +33,21 @@ impl Busy {
             rounds,
             thread: Some(thread),
         }
+    }
+
+    /// A client for each of several, once they have had the time to begin.
+    pub fn all<const COUNT: usize>(
+        connect: impl Fn() -> Client,
+        statements: [Vec<String>; COUNT],
+    ) -> Vec<Self> {
+        let all = statements.map(|statements| Self::start(connect(), statements));
+        std::thread::sleep(Duration::from_millis(500));
+        all.into()
+    }
+
+    /// A statement that takes so long and does nothing.
+    pub fn nap(seconds: f32) -> String {
+        format!("SELECT pg_sleep({seconds})")
     }
 
     /// How many rounds it has made.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::held::{CRASHES, hold_before};
@@ -271,21 +269,20 @@ fn nothing_is_lost_while_others_write_search_and_vacuum() {
     let gate = stage.hold("recenter");
     ask(&mut stage.client(), "docs", "stale_training", false);
     stage.waiting_worker("advisory");
-    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
-    let writers: Vec<Busy> = [
+    let writers = Busy::all(|| stage.client(), [
         vec![
             format!(
                 "INSERT INTO docs SELECT nextval('next'), {} FROM generate_series(1, 5) i",
                 near("(i % 20)")
             ),
-            nap(0.02),
+            Busy::nap(0.02),
         ],
         vec![
             "UPDATE docs SET embedding = embedding WHERE id % 400 = (random() * 399)::int".into(),
             "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
-            nap(0.05),
+            Busy::nap(0.05),
         ],
-        vec!["VACUUM docs".into(), nap(0.3)],
+        vec!["VACUUM docs".into(), Busy::nap(0.3)],
         vec![
             "SET enable_seqscan = off; SET ivfflat.probes = 20;
              SELECT 1 / (count(*) = count(DISTINCT id))::int FROM (
@@ -293,11 +290,7 @@ fn nothing_is_lost_while_others_write_search_and_vacuum() {
                  LIMIT 3000) found"
                 .into(),
         ],
-    ]
-    .into_iter()
-    .map(|statements| Busy::start(stage.client(), statements))
-    .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    ]);
     drop(gate);
     let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));

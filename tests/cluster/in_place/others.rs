@@ -187,35 +187,33 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     let vector = |row: &str| {
         format!("(SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE {row} > 0)")
     };
-    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
-    let writers: Vec<Busy> = [
-        vec![
-            format!(
-                "INSERT INTO docs SELECT nextval('next'), 'new', {} FROM generate_series(1, 5) g",
-                vector("g")
-            ),
-            nap(0.02),
-        ],
-        vec![
-            format!(
-                "UPDATE docs SET embedding = {} WHERE id > 0 AND id % 400 = (random() * 399)::int",
-                vector("id")
-            ),
-            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
-            nap(0.05),
-        ],
-        vec!["VACUUM docs".into(), nap(0.3)],
-        vec![
-            "SET enable_seqscan = off;
+    let writers = Busy::all(
+        || stage.client(),
+        [
+            vec![
+                format!(
+                    "INSERT INTO docs SELECT nextval('next'), 'new', {} FROM generate_series(1, 5) g",
+                    vector("g")
+                ),
+                Busy::nap(0.02),
+            ],
+            vec![
+                format!(
+                    "UPDATE docs SET embedding = {} WHERE id > 0 AND id % 400 = (random() * 399)::int",
+                    vector("id")
+                ),
+                "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+                Busy::nap(0.05),
+            ],
+            vec!["VACUUM docs".into(), Busy::nap(0.3)],
+            vec![
+                "SET enable_seqscan = off;
              SELECT id FROM docs ORDER BY embedding <-> (SELECT embedding FROM docs WHERE id = 0)
              LIMIT 10"
-                .into(),
+                    .into(),
+            ],
         ],
-    ]
-    .into_iter()
-    .map(|statements| Busy::start(stage.client(), statements))
-    .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    );
     drop(gate);
     let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));

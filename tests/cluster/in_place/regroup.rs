@@ -1,7 +1,5 @@
 //! Lists made even in place: entries move while nobody else uses the index.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::ask;
@@ -258,31 +256,30 @@ fn nothing_is_lost_or_found_twice_while_others_write_search_and_vacuum() {
     let gate = stage.hold("regroup");
     ask(&mut stage.client(), "docs", "unbalanced_clusters", false);
     stage.waiting_worker("advisory");
-    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
     let search = "SET enable_seqscan = off; SET enable_sort = off; SET ivfflat.probes = 20;
          SELECT 1 / (count(*) = count(DISTINCT id) AND count(*) FILTER (WHERE id % 20 = 1 AND id <= 3000) = 150)::int
          FROM (SELECT id FROM docs ORDER BY embedding <-> (SELECT embedding FROM docs WHERE id = 1)
                LIMIT 100000) found";
-    let writers: Vec<Busy> = [
-        vec![
-            format!(
-                "INSERT INTO docs SELECT nextval('next'), {} FROM generate_series(1, 5) i",
-                near("(i % 20)")
-            ),
-            nap(0.05),
+    let writers = Busy::all(
+        || stage.client(),
+        [
+            vec![
+                format!(
+                    "INSERT INTO docs SELECT nextval('next'), {} FROM generate_series(1, 5) i",
+                    near("(i % 20)")
+                ),
+                Busy::nap(0.05),
+            ],
+            vec![
+                "UPDATE docs SET embedding = embedding WHERE id % 400 = (random() * 399)::int"
+                    .into(),
+                "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+                Busy::nap(0.1),
+            ],
+            vec!["VACUUM docs".into(), Busy::nap(0.5)],
+            vec![search.into(), Busy::nap(0.02)],
         ],
-        vec![
-            "UPDATE docs SET embedding = embedding WHERE id % 400 = (random() * 399)::int".into(),
-            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
-            nap(0.1),
-        ],
-        vec!["VACUUM docs".into(), nap(0.5)],
-        vec![search.into(), nap(0.02)],
-    ]
-    .into_iter()
-    .map(|statements| Busy::start(stage.client(), statements))
-    .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    );
     drop(gate);
     let repair = stage.ended_repair("docs");
     assert!(writers.iter().all(|writer| writer.rounds() > 0));

@@ -213,26 +213,26 @@ fn rows_are_put_back_while_others_write() {
     let gate = stage.hold("detach");
     ask(&mut stage.client(), "docs", "corrupt_page", false);
     stage.waiting_worker("advisory");
-    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
     let vector = "(SELECT array_agg(random())::vector FROM generate_series(1, 16) WHERE id >= 0)";
-    let writers: Vec<Busy> = [
-        vec![
-            format!("UPDATE docs SET embedding = {vector} WHERE id % 50 = (random() * 49)::int"),
-            nap(0.02),
-        ],
-        vec![
-            "UPDATE docs SET body = body || '.' WHERE id % 60 = (random() * 59)::int".into(),
-            "INSERT INTO docs SELECT id + 10000, body, embedding FROM docs
+    let writers = Busy::all(
+        || stage.client(),
+        [
+            vec![
+                format!(
+                    "UPDATE docs SET embedding = {vector} WHERE id % 50 = (random() * 49)::int"
+                ),
+                Busy::nap(0.02),
+            ],
+            vec![
+                "UPDATE docs SET body = body || '.' WHERE id % 60 = (random() * 59)::int".into(),
+                "INSERT INTO docs SELECT id + 10000, body, embedding FROM docs
              WHERE id < 2000 AND id % 100 = (random() * 99)::int"
-                .into(),
-            "DELETE FROM docs WHERE id > 10000 AND random() < 0.2".into(),
-            nap(0.02),
+                    .into(),
+                "DELETE FROM docs WHERE id > 10000 AND random() < 0.2".into(),
+                Busy::nap(0.02),
+            ],
         ],
-    ]
-    .into_iter()
-    .map(|statements| Busy::start(stage.client(), statements))
-    .collect();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    );
     drop(gate);
     stage.ended_repair("docs");
     writers.into_iter().for_each(Busy::stop);

@@ -261,26 +261,24 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     let gate = stage.hold("detour");
     ask(&mut stage.client(), "docs", "duplicate_sink", false);
     stage.waiting_worker("advisory");
-    let nap = |seconds: f32| format!("SELECT pg_sleep({seconds})");
-    let writers: Vec<Busy> = [
-        vec![
-            "INSERT INTO docs SELECT nextval('next'), 'new', embedding FROM docs
+    let writers = Busy::all(
+        || stage.client(),
+        [
+            vec![
+                "INSERT INTO docs SELECT nextval('next'), 'new', embedding FROM docs
              WHERE id % 400 = (random() * 399)::int LIMIT 1"
-                .into(),
-            nap(0.05),
+                    .into(),
+                Busy::nap(0.05),
+            ],
+            vec![
+                "UPDATE docs SET body = body || '.' WHERE id % 400 = (random() * 399)::int".into(),
+                "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
+                Busy::nap(0.05),
+            ],
+            // Each links anew, as pgvector does, what the repair has changed meanwhile.
+            vec!["VACUUM docs".into(), Busy::nap(5.0)],
         ],
-        vec![
-            "UPDATE docs SET body = body || '.' WHERE id % 400 = (random() * 399)::int".into(),
-            "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
-            nap(0.05),
-        ],
-        // Each links anew, as pgvector does, what the repair has changed meanwhile.
-        vec!["VACUUM docs".into(), nap(5.0)],
-    ]
-    .into_iter()
-    .map(|statements| Busy::start(stage.client(), statements))
-    .collect();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    );
     drop(gate);
     // A vacuum in between undoes much of a round, and the next begins anew.
     let is_over = || {
