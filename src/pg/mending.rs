@@ -147,6 +147,17 @@ impl Mending {
         })
     }
 
+    /// Brings the rows of a value together, unless searches go on all the time: nothing else needs it.
+    pub fn merge(&mut self, id: RepairId, index: &IndexInfo, key: u64) -> Result<(), PortError> {
+        match self.climb(id, index, Rung::Merge { key }) {
+            Err(PortError::Busy(reason)) => transaction(Snapshot::Active, || {
+                let left = serde_json::json!({"left": reason});
+                history::note(id, step_name(Rung::Merge { key }), &left)
+            }),
+            done => done,
+        }
+    }
+
     /// Leads links past what the next vacuum deletes, run by run, and again where some edits were
     /// lost; tells what was done.
     pub fn relink(&mut self, id: RepairId, index: &IndexInfo) -> Result<Value, PortError> {
@@ -409,6 +420,7 @@ fn step_name(rung: Rung) -> &'static str {
         Rung::Entry => "entry",
         Rung::Prune => "prune",
         Rung::Link => "link",
+        Rung::Merge { .. } => "merge",
         Rung::Detour { .. } => "detour",
     }
 }

@@ -37,6 +37,8 @@ type LogPosition = u64;
 /// pgvector's inserts hold this page of an HNSW index locked, shared, from the first to the last
 /// of their writes.
 pub(super) const UPDATE_LOCK: u32 = 0;
+/// Its searches hold this one, shared, while they go from element to element.
+pub(super) const SCAN_LOCK: u32 = 1;
 
 impl OpenIndex {
     /// Opens an index. `None`: it is gone. Waits for a conflicting lock unless `locked` says that

@@ -304,7 +304,8 @@ impl Workbench for RepairBench {
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
             StepKind::Relink => self.relink_all(),
-            StepKind::Detour => match self.sink() {
+            StepKind::Merge | StepKind::Detour => match self.sink() {
+                Some(key) if step == StepKind::Merge => self.mending.merge(id, &self.index, key),
                 Some(key) => self.mending.climb(id, &self.index, Rung::Detour { key }),
                 None => Ok(()),
             },

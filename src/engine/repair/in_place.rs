@@ -16,7 +16,7 @@ pub const REPAIR_TYPE: &str = "in_place";
 
 /// The steps that mend an issue in place; none where it cannot be mended so.
 fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
-    use StepKind::{Baseline, Detach, Detour, Entry, Link, Prune, Reinsert, Tuples, Verify};
+    use StepKind::{Baseline, Detach, Detour, Entry, Link, Merge, Prune, Reinsert, Tuples, Verify};
     match issue {
         // What cannot be reached then is another issue, if it is one.
         IndexIssue::WrongLevel { .. } | IndexIssue::DeadEntryPoint { .. } => {
@@ -39,7 +39,7 @@ fn steps(issue: &IndexIssue, metric: Option<Metric>) -> Option<Vec<StepKind>> {
         IndexIssue::DanglingEdges { .. } => Some(vec![Entry, Prune, Baseline, Link, Verify]),
         // What others cut off meanwhile is linked.
         IndexIssue::DuplicateSink { .. } => {
-            Some(vec![Entry, Prune, Baseline, Detour, Link, Verify])
+            Some(vec![Entry, Prune, Baseline, Merge, Detour, Link, Verify])
         }
         IndexIssue::OrphanNodes { .. }
         | IndexIssue::PoorConnectivity { .. }
@@ -255,6 +255,7 @@ fn cost(step: StepKind, figures: &HnswFigures, index: &IndexInfo, facts: &PlanFa
         // Without a place to start from nothing is reached, and nearly all will be once there is.
         StepKind::Link if figures.entry_point_quality == 0.0 => 0.0,
         StepKind::Link => heal::cost_ms(Rung::Link, figures),
+        StepKind::Merge => heal::cost_ms(Rung::Merge { key: 0 }, figures),
         StepKind::Detour => heal::cost_ms(Rung::Detour { key: 0 }, figures),
         StepKind::Baseline => {
             let rows = index.live_rows.max(figures.heap_tids) as f64;

@@ -55,6 +55,8 @@ pub enum StepKind {
     Link,
     /// Lead links past elements all of whose rows are dead, in place.
     Relink,
+    /// Bring the rows of a value into as few elements as hold them, in place.
+    Merge,
     /// Have searches pass by a value that many rows share, in place.
     Detour,
     /// Have inserts into every list begin on one of its own pages, in place.
@@ -95,6 +97,7 @@ impl StepKind {
             Self::Baseline => "baseline",
             Self::Link => "link",
             Self::Relink => "relink",
+            Self::Merge => "merge",
             Self::Detour => "detour",
             Self::InsertPages => "insert_pages",
             Self::Forecast => "forecast",
@@ -128,6 +131,11 @@ impl StepKind {
             Self::Tuples | Self::Entry | Self::Prune | Self::Relink | Self::TakeBack => {
                 "ShareUpdateExclusiveLock on the table, let go of within 50 ms when somebody waits: \
                  reads and writes go on; inserts into the index wait for single pages"
+            }
+            Self::Merge => {
+                "ShareUpdateExclusiveLock on the table, let go of within 50 ms when somebody waits: \
+                 writes go on; inserts into the index and searches of it wait for single pages, and a \
+                 search that goes on after its first rows may have a row of the value twice"
             }
             Self::Regroup => {
                 "ShareUpdateExclusiveLock on the table, and AccessExclusiveLock on the index, taken only \
@@ -184,6 +192,9 @@ impl StepKind {
             Self::Relink => {
                 "none: what goes leads to rows that no transaction can see; where recall is worse \
                  for it the index is rebuilt"
+            }
+            Self::Merge => {
+                "put the rows back into the elements they were in, where these are there"
             }
             Self::Detour => "put the links back, where they still are as they were made",
             Self::TakeBack => "none",

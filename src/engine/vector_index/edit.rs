@@ -10,13 +10,21 @@ pub trait Undo: Sized {
     fn undo(&self) -> Option<Self>;
 }
 
-/// A change to one page, with everything it was judged by.
+/// A change to one page, or to two at once, with everything it was judged by.
 pub trait PageEdit: Undo {
     /// What has to be known of the whole index to make it.
     type Of: Copy;
 
     /// The block that is changed.
     fn block(&self) -> u32;
+    /// Another block that is changed with it, if one is.
+    fn other_block(&self) -> Option<u32> {
+        None
+    }
+    /// Whether no search may be under way.
+    fn excludes_searches(&self) -> bool {
+        false
+    }
     /// Whether no insert may be under way.
     fn excludes_inserts(&self) -> bool;
     /// Whether what it was judged by, outside the page that is changed, is still so.
@@ -31,4 +39,13 @@ pub trait PageEdit: Undo {
     /// Makes the change on the page of [`Self::block`] and tells so, if that is as it was judged;
     /// else the page stays as it is.
     fn apply(&self, of: Self::Of, page: &mut [u8; PAGE_SIZE]) -> bool;
+    /// The same where [`Self::other_block`] is changed as well: both, or none.
+    fn apply_across(
+        &self,
+        _of: Self::Of,
+        _page: &mut [u8; PAGE_SIZE],
+        _other: &mut [u8; PAGE_SIZE],
+    ) -> bool {
+        false
+    }
 }

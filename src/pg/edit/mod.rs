@@ -2,7 +2,7 @@
 //!
 //! A change needs four things, each of which can only be had from the one before: the lock on the
 //! table ([`Hold`]), under which no vacuum deletes what an edit was judged by; pgvector's update
-//! lock on the index ([`UpdateLock`]), which every insert holds while it decides and writes; the
+//! lock on the index ([`PageLock`]), which every insert holds while it decides and writes; the
 //! exclusive lock on the buffer, under which the bytes are compared with those that were judged;
 //! and a record in the log, which makes the change whole or not at all (`page`). Where entries go
 //! from page to page ([`relocate`]) the index is locked so that nobody else uses it, and the
@@ -15,24 +15,26 @@
 mod hold;
 mod listed_page;
 mod page;
+mod page_lock;
 mod record;
 mod relocate;
-mod update_lock;
 
 pub use hold::Hold;
 pub use relocate::{Chains, relocate};
 
 use std::time::Duration;
 
+use page_lock::PageLock;
 use ruvector_dag_healing_engine::model::IndexInfo;
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
-use update_lock::UpdateLock;
 
 /// Time for which it is held although somebody waits, at most.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 /// The same where nobody does: autovacuum does not wait, it goes to the next table.
 const MOST_HELD: Duration = Duration::from_secs(1);
+/// The same for which no search must be under way, while no insert may begin.
+const MOMENT: Duration = Duration::from_millis(5);
 /// Edits whose pages are looked at together at first; twice as many from then on while that takes
 /// half of [`BATCH_TIME`] at most, so that pages which many edits look at are read once.
 const FIRST_LOOK: usize = 8;
@@ -81,13 +83,23 @@ pub fn make<E: PageEdit>(
             }
             let first = &edits[batch.done];
             let exclusive = first.excludes_inserts();
-            let alike =
-                |edit: &&E| edit.block() == first.block() && edit.excludes_inserts() == exclusive;
+            let alike = |edit: &&E| {
+                edit.block() == first.block()
+                    && edit.other_block() == first.other_block()
+                    && edit.excludes_inserts() == exclusive
+                    && edit.excludes_searches() == first.excludes_searches()
+            };
             let rest = edits[batch.done..holds.len()].iter();
             let end = batch.done + rest.take_while(alike).count();
-            let lock = match UpdateLock::take(hold.index(), exclusive, time) {
+            let locks = PageLock::of_inserts(hold.index(), exclusive, time).and_then(|lock| {
+                let excludes = first.excludes_searches();
+                let moment = time.min(MOMENT);
+                let searches = excludes.then(|| PageLock::of_searches(hold.index(), moment));
+                Ok((lock, searches.transpose()?))
+            });
+            let (lock, _searches) = match locks {
                 Err(PortError::Busy(_)) if batch.done > 0 => break,
-                lock => lock?,
+                locks => locks?,
             };
             let mut run = Vec::with_capacity(end - batch.done);
             for nth in batch.done..end {

@@ -108,7 +108,7 @@ fn every_reason_not_to_act_is_recorded_and_ends_with_its_cause() {
     server.set("ruvector.dag_healing_window", &window);
     server.set("ruvector.dag_healing_enabled", "on");
     refusal("outside_window");
-    server.set("ruvector.dag_healing_window", "");
+    // Before the window opens: then there is nothing to wait for.
     server.set("ruvector.dag_healing_repair_timeout", "1s");
     let mut client = server.client(DATABASE);
     client
@@ -116,6 +116,7 @@ fn every_reason_not_to_act_is_recorded_and_ends_with_its_cause() {
             "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t; SELECT pg_sleep(0.6)",
         )
         .expect("an old transaction");
+    server.set("ruvector.dag_healing_window", "");
     server.wait_until("some refusal of its own", SOON, || {
         let code: Option<String> = server.value(
             DATABASE,

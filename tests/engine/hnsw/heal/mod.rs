@@ -4,6 +4,8 @@
 mod detour;
 // What an edit needs, and what takes it back.
 mod edits;
+// Rows of one value brought together.
+mod merge;
 // Any graph at all.
 mod random;
 // Links past what the next vacuum deletes.
@@ -55,14 +57,24 @@ pub fn make(pages: &mut [Bytes], m: u16, edits: &[Edit]) -> (Vec<Edit>, usize) {
     for edit in edits {
         assert!((edit.block() as usize) < pages.len(), "{edit:?}");
         let holds = edit.holds(&mut Source::quiet(pages.to_vec()));
-        let made = holds.expect("pages that can be read")
-            && edit.apply(m, &mut pages[edit.block() as usize]);
+        let made = holds.expect("pages that can be read") && apply(edit, m, pages);
         match made {
             true => undo.extend(edit.undo()),
             false => lost += 1,
         }
     }
     (undo, lost)
+}
+
+/// Makes an edit on its page, or on both.
+fn apply(edit: &Edit, m: u16, pages: &mut [Bytes]) -> bool {
+    let block = edit.block() as usize;
+    let Some(other) = edit.other_block() else {
+        return edit.apply(m, &mut pages[block]);
+    };
+    let both = pages.get_disjoint_mut([block, other as usize]);
+    let [page, other] = both.expect("two pages that are there");
+    edit.apply_across(m, page, other)
 }
 
 /// Goes through all rungs; how many orphans the last leaves.

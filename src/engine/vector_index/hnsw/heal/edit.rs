@@ -108,6 +108,13 @@ pub enum Edit {
     Header(Header),
     /// To the rows of an element.
     Rows(RowsEdit),
+    /// Rows from one element to another with the same value.
+    Merge {
+        /// The one that has fewer then.
+        from: RowsEdit,
+        /// The one that has more.
+        into: RowsEdit,
+    },
     /// To where searches start.
     Entry {
         /// Where they start now, and the level the metapage has for it.
@@ -129,14 +136,20 @@ pub enum Edit {
 impl Undo for Edit {
     /// None where what it took away was broken.
     fn undo(&self) -> Option<Self> {
-        let Self::Links {
-            of,
-            tuple,
-            layer,
-            change,
-        } = self
-        else {
-            return None;
+        let (of, tuple, layer, change) = match self {
+            Self::Links {
+                of,
+                tuple,
+                layer,
+                change,
+            } => (of, tuple, layer, change),
+            Self::Merge { from, into } => {
+                return Some(Self::Merge {
+                    from: into.taken_back(),
+                    into: from.taken_back(),
+                });
+            }
+            _ => return None,
         };
         let at = |links: &[Judged]| links.iter().map(|link| link.at).collect();
         let change = match change {
@@ -170,8 +183,24 @@ impl PageEdit for Edit {
             Self::Links { tuple, .. } => tuple.block,
             Self::Header(header) => header.tuple.block,
             Self::Rows(rows) => rows.of.at.block,
+            Self::Merge { from, .. } => from.of.at.block,
             Self::Entry { .. } | Self::InsertPage { .. } => 0,
         }
+    }
+
+    fn other_block(&self) -> Option<u32> {
+        match self {
+            Self::Merge { from, into } => {
+                let other = into.of.at.block;
+                (other != from.of.at.block).then_some(other)
+            }
+            _ => None,
+        }
+    }
+
+    /// Rows are in one element to a search that has seen the other, or in both.
+    fn excludes_searches(&self) -> bool {
+        matches!(self, Self::Merge { .. })
     }
 
     /// An insert that has chosen a slot to write to would leave a hole where links move up, and one
@@ -184,7 +213,7 @@ impl PageEdit for Edit {
                 Change::Rewrite { was, to } => to.len() < was.len(),
                 Change::Replace { .. } | Change::Append { .. } => false,
             },
-            Self::Entry { .. } | Self::Header(_) | Self::Rows(_) => true,
+            Self::Entry { .. } | Self::Header(_) | Self::Rows(_) | Self::Merge { .. } => true,
             Self::InsertPage { .. } => false,
         }
     }
@@ -206,6 +235,7 @@ impl PageEdit for Edit {
             }
             Self::Header(header) => header.holds(source),
             Self::Rows(rows) => rows.holds(source),
+            Self::Merge { from, into } => Ok(from.holds(source)? && into.holds(source)?),
             Self::Entry { to, .. } => is_there(source, to, to.level),
             Self::InsertPage { to, .. } => {
                 let mut found = false;
@@ -239,6 +269,11 @@ impl PageEdit for Edit {
             }
             Self::Header(header) => header.apply(m, page),
             Self::Rows(rows) => rows.apply(page),
+            Self::Merge { from, into } => {
+                // Both or none.
+                let is_ready = from.is_as_judged(&looked) && into.is_as_judged(&looked);
+                is_ready && from.apply(page) && into.apply(page)
+            }
             Self::Entry { was, was_level, to } => {
                 let same = |meta: Meta| meta.entry == *was && meta.entry_level == *was_level;
                 if !Meta::decode(&looked).is_ok_and(same) {
@@ -257,6 +292,22 @@ impl PageEdit for Edit {
                 true
             }
         }
+    }
+
+    fn apply_across(
+        &self,
+        _m: u16,
+        page: &mut [u8; PAGE_SIZE],
+        other: &mut [u8; PAGE_SIZE],
+    ) -> bool {
+        let Self::Merge { from, into } = self else {
+            return false;
+        };
+        let is_ready = |rows: &RowsEdit, page: &[u8; PAGE_SIZE]| {
+            let page = Page::new(page);
+            page.has_hnsw_id() && page.raw().has_sane_header() && rows.is_as_judged(&page)
+        };
+        is_ready(from, page) && is_ready(into, other) && from.apply(page) && into.apply(other)
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`edit`], `wants` | one change to one page, and what it was judged by |
 //! | `survey`, `seen` | the index as it is, all of it and one element |
-//! | `tuples`, `entry`, `prune`, `rows`, `link`, `detour` | the rungs |
+//! | `tuples`, `entry`, `prune`, `rows`, `link`, `merge`, `detour` | the rungs |
 //! | `relink`, `doomed`, `codes` | links past what the next vacuum deletes |
 //! | `draft`, `search`, `met`, `values`, `sources`, `owners` | what they need |
 //!
@@ -18,6 +18,7 @@ mod draft;
 pub mod edit;
 mod entry;
 mod link;
+mod merge;
 mod met;
 mod owners;
 mod prune;
@@ -64,6 +65,7 @@ pub fn cost_ms(rung: Rung, figures: &HnswFigures) -> f64 {
         Rung::Entry => entry::cost_ms(figures),
         Rung::Prune => prune::cost_ms(figures),
         Rung::Link => link::cost_ms(figures),
+        Rung::Merge { .. } => merge::cost_ms(figures),
         Rung::Detour { .. } => detour::cost_ms(figures),
     }
 }
@@ -87,6 +89,11 @@ pub enum Rung {
     Prune,
     /// What no search can reach.
     Link,
+    /// The rows of a value that stand in more elements than they need.
+    Merge {
+        /// What stands for it.
+        key: u64,
+    },
     /// A value that so many rows share that searches end among its elements.
     Detour {
         /// What stands for it.
@@ -149,6 +156,10 @@ impl Survey {
                     more: linked.more,
                 }
             }
+            Rung::Merge { key } => Treatment {
+                edits: merge::plan(self, key, source)?,
+                ..Treatment::default()
+            },
             Rung::Detour { key } => {
                 let detoured = detour::plan(self, key, shape, source)?;
                 Treatment {

@@ -14,8 +14,9 @@ use crate::vector_index::{PageSource, ReadError};
 /// start at an element of the value that is one of them, for from those behind they get nowhere.
 const FRONT: usize = 2;
 
-/// The elements of a value that have rows: those in front, then the others in file order.
+/// The elements of a value. Those without rows, which wait for a vacuum, nothing leads to.
 pub(super) struct Crowd {
+    /// Those with rows: those in front, then the others in file order.
     pub(super) slots: Vec<usize>,
     is_in: Bitmap,
 }
@@ -45,9 +46,9 @@ impl Crowd {
                 let same = |slot: &usize| graph.is_same(*slot, element.level(), element.version());
                 if let Some(slot) = slot.filter(same)
                     && !element.deleted()
-                    && rows > 0
                     && key(&element) == wanted
                     && crowd.is_in.insert(slot)
+                    && (rows > 0 || entry == Some(slot))
                 {
                     found.push((rows, slot));
                 }

@@ -52,6 +52,22 @@ impl RowsEdit {
         Ok(holds)
     }
 
+    /// Whether the element is on a page as it was judged.
+    pub(in super::super) fn is_as_judged(&self, page: &Page<'_>) -> bool {
+        self.finds(page).is_some()
+    }
+
+    /// The edit that gives an element whose value stays the rows that it had.
+    pub(in super::super) fn taken_back(&self) -> Self {
+        let stays = self.stays.iter().copied().map(Some);
+        let slots = stays.chain(std::iter::repeat(None)).take(self.was.len());
+        Self {
+            was: slots.collect(),
+            stays: self.was.iter().flatten().copied().collect(),
+            ..self.clone()
+        }
+    }
+
     fn finds<'a>(&self, page: &Page<'a>) -> Option<Element<'a>> {
         let Some(Item::Element(element)) = page.item(self.of.at.offset) else {
             return None;
