@@ -9,7 +9,7 @@ use super::held::hold_second_batch;
 use super::plant::stage;
 use super::{ask, identity, issue, last, orphans};
 use crate::check::{breaches, faults};
-use crate::harness::{Busy, Embeddings, literal};
+use crate::harness::{Busy, Embeddings, literal, vacuum};
 use crate::healing::stage::Stage;
 
 const ROWS: usize = 5_000;
@@ -30,6 +30,14 @@ fn with_zeroes(stage: &Stage) {
          SET max_parallel_maintenance_workers = 0;
          CREATE INDEX docs_embedding ON docs USING hnsw (embedding vector_l2_ops)"
     ));
+}
+
+/// Has one in so many of the rows with the value stay, wherever it is.
+fn thin_out(stage: &Stage, one_in: usize) {
+    stage.execute(&format!(
+        "DELETE FROM docs WHERE id % {EVERY} = 0 AND id / {EVERY} % {one_in} > 0"
+    ));
+    vacuum(&mut stage.client(), "docs");
 }
 
 /// The ids of the ten nearest rows, through an index or not.
@@ -154,12 +162,8 @@ fn searches_pass_by_the_value_when_that_is_asked_for_and_not_before() {
 fn rows_that_were_left_in_many_elements_come_together() {
     let stage = stage();
     with_zeroes(&stage);
-    // One in five of them stays, wherever it is.
-    stage.execute(&format!(
-        "DELETE FROM docs WHERE id % {EVERY} = 0 AND id / {EVERY} % 5 > 0"
-    ));
+    thin_out(&stage, 5);
     let mut client = stage.client();
-    crate::harness::vacuum(&mut client, "docs");
     let all = (ROWS / EVERY / 5) as i64;
     let found = rows_of_the_value(&stage, 20);
     assert!(found < all / 2, "{found} of {all}");
@@ -289,9 +293,10 @@ fn too_little_memory_is_said_with_what_would_do() {
 fn nothing_is_lost_while_others_write_and_vacuum() {
     let stage = stage();
     with_zeroes(&stage);
+    thin_out(&stage, 2);
     stage.put_up_gates();
     stage.execute("CREATE SEQUENCE next START 100001 INCREMENT 10");
-    let gate = stage.hold("detour");
+    let gate = stage.hold("merge");
     ask(&mut stage.client(), "docs", "duplicate_sink", false);
     stage.waiting_worker("advisory");
     let writers = Busy::all(
@@ -308,6 +313,15 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
                 "DELETE FROM docs WHERE id > 100000 AND random() < 0.05".into(),
                 Busy::nap(0.05),
             ],
+            // No row of the value is there twice.
+            vec![
+                format!(
+                    "SET enable_seqscan = off; SET enable_sort = off;
+                     SELECT 1 / (count(*) = count(DISTINCT id))::int
+                     FROM (SELECT id FROM docs ORDER BY embedding <-> {ZERO} LIMIT 1000) found"
+                ),
+                Busy::nap(0.01),
+            ],
             // Each links anew, as pgvector does, what the repair has changed meanwhile.
             vec!["VACUUM docs".into(), Busy::nap(5.0)],
         ],
@@ -323,8 +337,10 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     stage.server.wait_until("the detour ends", limit, is_over);
     let repair = stage.ended_repair("docs");
     // A vacuum may take longer than all of it.
-    assert!(writers[..2].iter().all(|writer| writer.rounds() > 0));
+    assert!(writers[..3].iter().all(|writer| writer.rounds() > 0));
     writers.into_iter().for_each(Busy::stop);
+    let merged = history(&stage)["details"]["merge"].take();
+    assert!(merged["made"].as_i64() > Some(10), "{merged:#}");
     // Where a vacuum links more anew than the repair comes to, it does not help, and is undone; where
     // one takes too long, it gives way.
     let helped = repair.status == "succeeded";
@@ -337,7 +353,7 @@ fn nothing_is_lost_while_others_write_and_vacuum() {
     );
     let mut client = stage.client();
     assert_eq!(faults(&mut client, "docs_embedding", true), []);
-    crate::harness::vacuum(&mut client, "docs");
+    vacuum(&mut client, "docs");
     assert_eq!(faults(&mut client, "docs_embedding", true), []);
     // When it ended: a vacuum after that links anew.
     let found = history(&stage)["after"]["probe"]["recall"].as_f64();
