@@ -173,8 +173,11 @@ fn searches_are_led_past_a_value_only_on_request() {
     });
     let facts = facts(0);
     let sunk = plan(&sink, &graph(), &facts);
-    use StepKind::{Baseline, Detour, Entry, Link, Prune, Verify};
-    assert_eq!(sunk.steps, [Entry, Prune, Baseline, Detour, Link, Verify]);
+    use StepKind::{Baseline, Detour, Entry, Link, Merge, Prune, Verify};
+    assert_eq!(
+        sunk.steps,
+        [Entry, Prune, Baseline, Merge, Detour, Link, Verify]
+    );
     assert!(sunk.on_request && sunk.reversible && !sunk.heavy);
     // Every page goes to the log, and every list to the edits; values are kept in memory.
     let linked = plan(&orphans(500), &graph(), &facts).estimate;
