@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use crate::harness::{Options, Server, skip};
 
-const SOON: Duration = Duration::from_secs(60);
+/// A measurement that was slow, as on a busy machine, is followed by a pause of a hundred times that.
+const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn low_recall_is_noticed_in_the_background_and_its_end_as_well() {
