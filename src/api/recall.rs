@@ -103,7 +103,7 @@ fn ruvector_dag_tune(
     let figures = last.as_ref().and_then(|look| look.hnsw.as_ref());
     let goal = Goal {
         recall: goal,
-        reachable: figures.map(|figures| f64::from(figures.connectivity_score)),
+        reachable: figures.map(|figures| f64::from(figures.reachable())),
     };
     let tuned = or_raise(measuring::tune(&target, &goal, lifecycle::now() as u64));
     if let Some(ceiling) = &tuned.tuning.ceiling {

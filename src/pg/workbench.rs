@@ -342,7 +342,7 @@ impl Workbench for RepairBench {
             false => (Measured::default(), Vec::new(), None),
         };
         let figures = measured.hnsw.as_ref();
-        self.reachable = figures.map(|figures| f64::from(figures.connectivity_score));
+        self.reachable = figures.map(|figures| f64::from(figures.reachable()));
         (self.index, self.sample, self.look) = (index, sample, look);
         measured.former_orphans = self.mending.ask_for_patients(&self.index)?;
         measured.forecast = self.mending.expected;

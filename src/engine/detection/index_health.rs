@@ -265,11 +265,9 @@ fn graph_issues(
             count: orphans,
         });
     }
-    if figures.connectivity_score < MIN_CONNECTIVITY {
-        issues.push(IndexIssue::PoorConnectivity {
-            index,
-            score: figures.connectivity_score,
-        });
+    let score = figures.reachable();
+    if score < MIN_CONNECTIVITY {
+        issues.push(IndexIssue::PoorConnectivity { index, score });
     }
     issues
 }

@@ -1,10 +1,12 @@
 //! What an issue costs, in the figures that a user feels.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::root_cause::ctid;
 use crate::model::{Finding, IndexIssue, Issue, UnreachableCause};
 use crate::vector_index::PAGE_SIZE;
+use crate::vector_index::hnsw::HnswFigures;
 use crate::vector_index::value::ValueType;
 
 /// Assesses the impact.
@@ -173,5 +175,6 @@ fn retrain(finding: &Finding) -> String {
 
 /// No search can find more than what it can reach.
 fn ceiling(evidence: &Value) -> Value {
-    evidence["connectivity_score"].clone()
+    let figures = HnswFigures::deserialize(evidence).ok();
+    json!(figures.map(|figures| figures.reachable()))
 }

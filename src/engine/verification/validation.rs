@@ -57,11 +57,12 @@ pub fn rebuilt(issue: &Issue, before: &Measured, after: &Measured) -> Verdict {
             }
         }
         (_, Some(old), Some(new)) if before.valid => {
-            let lost = f64::from(old.connectivity_score) - f64::from(new.connectivity_score);
+            let lost = f64::from(old.reachable()) - f64::from(new.reachable());
             if lost > MARGIN {
                 return Verdict::Undo(format!(
                     "connectivity fell from {:.3} to {:.3}",
-                    old.connectivity_score, new.connectivity_score
+                    old.reachable(),
+                    new.reachable()
                 ));
             }
         }
@@ -98,8 +99,8 @@ fn graph_unmended_in_place(
         IndexIssue::OrphanNodes { .. } | IndexIssue::BornUnreachable { .. } => {
             orphans_remain(old, new)
         }
-        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
-            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
+        IndexIssue::PoorConnectivity { .. } => (new.reachable() < MIN_CONNECTIVITY)
+            .then(|| format!("connectivity is still {:.3}", new.reachable())),
         IndexIssue::DanglingEdges { .. } => (new.dangling_edges > 0)
             .then(|| format!("{} dangling edges remain", new.dangling_edges)),
         IndexIssue::DeadEntryPoint { .. } => (new.live_elements > 0
@@ -180,8 +181,8 @@ fn graph_unmended(issue: &IndexIssue, new: &HnswFigures) -> Option<String> {
         IndexIssue::DeadEntryPoint { .. } => (new.live_elements > 0
             && new.entry_point_quality == 0.0)
             .then(|| "the entry point is still missing".into()),
-        IndexIssue::PoorConnectivity { .. } => (new.connectivity_score < MIN_CONNECTIVITY)
-            .then(|| format!("connectivity is still {:.3}", new.connectivity_score)),
+        IndexIssue::PoorConnectivity { .. } => (new.reachable() < MIN_CONNECTIVITY)
+            .then(|| format!("connectivity is still {:.3}", new.reachable())),
         _ => None,
     }
 }

@@ -28,6 +28,9 @@ fn every_threshold_is_where_it_is_said_to_be() {
         codes(&look(|f| f.connectivity_score = 0.79)),
         ["poor_connectivity"]
     );
+    // Elements without rows need not be reached.
+    let emptied = look(|f| (f.connectivity_score, f.orphan_count) = (0.5, f.live_elements / 2));
+    assert_eq!(codes(&emptied), none);
     assert_eq!(codes(&look(|f| f.pages_per_insert = 200.0)), none);
     assert_eq!(
         codes(&look(|f| f.pages_per_insert = 201.0)),

@@ -90,6 +90,16 @@ pub struct HnswFigures {
     pub origin: Option<Origin>,
 }
 
+impl HnswFigures {
+    /// Share of the live elements that a search can reach, or need not because they have no rows and
+    /// wait for a vacuum.
+    pub fn reachable(&self) -> f32 {
+        let unneeded = self.orphan_count.saturating_sub(self.orphans_with_rows);
+        let unneeded = unneeded as f32 / self.live_elements.max(1) as f32;
+        (self.connectivity_score + unneeded).min(1.0)
+    }
+}
+
 /// What an inspection found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HnswReport {
