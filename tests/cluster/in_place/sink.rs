@@ -170,7 +170,11 @@ fn rows_that_were_left_in_many_elements_come_together() {
     ask(&mut client, "docs", "duplicate_sink", false);
     assert_eq!(stage.ended_repair("docs").status, "succeeded");
     let details = history(&stage)["details"].take();
-    assert!(details["merge"]["made"].as_i64() > Some(20), "{details:#}");
+    let merge = &details["merge"];
+    assert!(
+        merge["made"].as_i64() > Some(20) && merge["lost"] == 0,
+        "{merge:#}"
+    );
     assert_eq!(rows_of_the_value(&stage, 40), all);
     assert_eq!(breaches(&mut client, "docs_embedding", true), []);
     let id: i64 = stage.value("SELECT repair_id FROM ruvector_dag_healing.repair");
