@@ -304,8 +304,11 @@ impl Workbench for RepairBench {
             StepKind::Prune => self.mending.climb(id, &self.index, Rung::Prune),
             StepKind::Link => self.mending.climb(id, &self.index, Rung::Link),
             StepKind::Relink => self.relink_all(),
-            StepKind::Merge | StepKind::Detour => match self.sink() {
-                Some(key) if step == StepKind::Merge => self.mending.merge(id, &self.index, key),
+            StepKind::Merge => match self.sink() {
+                Some(key) => self.mending.merge(id, &self.index, key),
+                None => Ok(()),
+            },
+            StepKind::Detour => match self.sink() {
                 Some(key) => self.mending.climb(id, &self.index, Rung::Detour { key }),
                 None => Ok(()),
             },

@@ -84,16 +84,13 @@ pub fn make<E: PageEdit>(
             let first = &edits[batch.done];
             let exclusive = first.excludes_inserts();
             let alike = |edit: &&E| {
-                // What keeps searches out is made alone.
                 edit.block() == first.block()
+                    && edit.other_block() == first.other_block()
                     && edit.excludes_inserts() == exclusive
-                    && !edit.excludes_searches()
+                    && edit.excludes_searches() == first.excludes_searches()
             };
-            let rest: &[E] = match first.excludes_searches() {
-                true => &[],
-                false => &edits[batch.done + 1..holds.len()],
-            };
-            let end = batch.done + 1 + rest.iter().take_while(alike).count();
+            let rest = edits[batch.done..holds.len()].iter();
+            let end = batch.done + rest.take_while(alike).count();
             let locks = PageLock::of_inserts(hold.index(), exclusive, time).and_then(|lock| {
                 let excludes = first.excludes_searches();
                 let moment = time.min(MOMENT);

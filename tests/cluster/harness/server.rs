@@ -353,6 +353,15 @@ impl Server {
         signal(pid, Signal::SIGKILL);
     }
 
+    /// Has a process of the server stand still, or go on.
+    pub fn stand_still(&self, pid: i32, still: bool) {
+        let how = match still {
+            true => Signal::SIGSTOP,
+            false => Signal::SIGCONT,
+        };
+        signal(pid, how);
+    }
+
     /// The postmaster's pid, while it runs.
     pub fn pid(&self) -> Option<i32> {
         self.process.pid()

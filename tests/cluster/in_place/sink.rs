@@ -10,7 +10,7 @@ use super::plant::stage;
 use super::{ask, identity, issue, last, orphans};
 use crate::check::{breaches, faults};
 use crate::harness::{Busy, Embeddings, literal, vacuum};
-use crate::healing::stage::Stage;
+use crate::healing::stage::{LONG, Stage};
 
 const ROWS: usize = 5_000;
 /// One row in so many has the value.
@@ -184,6 +184,49 @@ fn rows_that_were_left_in_many_elements_come_together() {
     assert_eq!(details["taken_back"]["no_longer_as_made"], 0, "{details:#}");
     assert_eq!(rows_of_the_value(&stage, 40), found);
     assert_eq!(breaches(&mut client, "docs_embedding", true), []);
+}
+
+#[test]
+fn rows_stay_where_they_are_while_a_search_is_under_way() {
+    let stage = stage();
+    with_zeroes(&stage);
+    thin_out(&stage, 2);
+    stage.put_up_gates();
+    let (before, after) = (stage.hold("merge"), stage.hold("detour"));
+    ask(&mut stage.client(), "docs", "duplicate_sink", false);
+    stage.waiting_worker("advisory");
+    let search = format!(
+        "SET enable_seqscan = off; SET hnsw.ef_search = 1000;
+         SELECT count(*) FROM (SELECT id FROM docs ORDER BY embedding <-> {ZERO} LIMIT 1000) found"
+    );
+    let searches = Busy::start(stage.client(), vec![search]);
+    // pgvector's lock of searches.
+    let searching = "SELECT pid FROM pg_locks WHERE relation = 'docs_embedding'::regclass
+                     AND locktype = 'page' AND page = 1 AND mode = 'ShareLock' AND granted";
+    let mut caught = None;
+    stage.server.wait_until("a search stands still", LONG, || {
+        let searching = || -> Option<i32> {
+            let found = stage.client().query_opt(searching, &[]).expect("locks");
+            found.map(|row| row.get(0))
+        };
+        let Some(pid) = searching() else { return false };
+        stage.server.stand_still(pid, true);
+        caught = searching();
+        stage.server.stand_still(pid, caught.is_some());
+        caught.is_some()
+    });
+    drop(before);
+    stage.wait_for("SELECT details ? 'merge' FROM ruvector_dag_repair_history('docs')");
+    let merge = history(&stage)["details"]["merge"].take();
+    stage
+        .server
+        .stand_still(caught.expect("a search stands still"), false);
+    assert_eq!(merge["left"], "searches hold the index", "{merge:#}");
+    searches.stop();
+    drop(after);
+    // It needs none of that.
+    assert_eq!(stage.ended_repair("docs").status, "succeeded");
+    assert_eq!(breaches(&mut stage.client(), "docs_embedding", true), []);
 }
 
 #[test]

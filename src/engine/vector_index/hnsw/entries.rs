@@ -1,6 +1,6 @@
 //! What an HNSW index says of the rows of its table: which are in it, and with which values.
 
-use super::layout::{Item, Page, Tid};
+use super::layout::Page;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::table::EntrySink;
 use crate::vector_index::value::{Value, ValueType};
@@ -17,15 +17,11 @@ pub fn entries(
     loop {
         let left = blocks.start;
         let read = source.read(&mut blocks, &mut |block, bytes| {
-            for (offset, item) in Page::new(bytes).items() {
-                let Item::Element(element) = item else {
-                    continue;
-                };
+            for (at, element) in Page::new(bytes).elements(block) {
                 if element.deleted() {
                     continue;
                 }
                 let value = Value::decode(value_type, element.value()).ok();
-                let at = Tid { block, offset };
                 element.heap_tids().for_each(|row| sink(at, row, value));
             }
         });

@@ -9,7 +9,7 @@
 //! A thin graph leaves out the links on the ground layer and the elements that are only there,
 //! save that they are live: some 15 bytes an element. Knows nothing of figures.
 
-use super::layout::{Links, MAX_OFFSET, Tid};
+use super::layout::{Element, Links, MAX_OFFSET, Tid};
 use super::lists::{Layer, Lists, NO_LIST, write_layer};
 use super::nodes::{Node, Nodes};
 use super::slots::{MAX_BLOCKS, Slots, pack};
@@ -194,6 +194,13 @@ impl Graph {
         self.nodes.get(slot).map_or(level == 0, |node| {
             node.level == level && node.version == version
         })
+    }
+
+    /// The slot of an element on a page, if it is live and the one that is known there.
+    pub(crate) fn slot_of(&self, at: Tid, element: &Element<'_>) -> Option<usize> {
+        let slot = self.find(at).filter(|_| !element.deleted())?;
+        let is_same = self.is_same(slot, element.level(), element.version());
+        is_same.then_some(slot)
     }
 
     /// Elements above the ground layer, those that have gone among them.

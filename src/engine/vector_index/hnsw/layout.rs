@@ -157,6 +157,16 @@ impl<'a> Page<'a> {
     }
 }
 
+impl<'a> Page<'a> {
+    /// The elements of the page, live and deleted, with where they are if it is this block.
+    pub fn elements(&self, block: u32) -> impl Iterator<Item = (Tid, Element<'a>)> + use<'a> {
+        self.items().filter_map(move |(offset, item)| match item {
+            Item::Element(element) => Some((Tid { block, offset }, element)),
+            _ => None,
+        })
+    }
+}
+
 /// An element tuple: a vector, the rows that have it, and where its links are.
 #[derive(Debug, Clone, Copy)]
 pub struct Element<'a>(&'a [u8]);

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use ruvector_dag_healing_engine::vector_index::hnsw::duplicate_sink;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung};
 use ruvector_dag_healing_engine::vector_index::value::ValueType;
@@ -155,6 +156,7 @@ proptest! {
         let mut pages = built.pages.clone();
         let edits = plan(&pages, merge(&index)).edits;
         let all: usize = counts.iter().sum();
+        prop_assert!(edits.iter().all(|edit| edit.excludes_inserts() && edit.excludes_searches()));
         let made = part.index(edits.len() + 1);
         for edits in [&edits[..made], &edits[made..]] {
             prop_assert_eq!(make(&mut pages, index.m, edits).1, 0);

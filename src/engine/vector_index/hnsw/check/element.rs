@@ -33,11 +33,7 @@ impl<'a> Elements<'a> {
     /// Checks the elements of a page.
     pub(super) fn see(&mut self, block: u32, bytes: &[u8; PAGE_SIZE], suspects: &mut Suspects) {
         let meta = self.meta;
-        for (offset, item) in Page::new(bytes).items() {
-            let Item::Element(element) = item else {
-                continue;
-            };
-            let at = Tid { block, offset };
+        for (at, element) in Page::new(bytes).elements(block) {
             if is_entry(meta, at) {
                 self.entry = Some((element.level(), element.deleted()));
             }

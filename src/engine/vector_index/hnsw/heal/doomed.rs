@@ -5,8 +5,7 @@
 
 use super::survey::Survey;
 use crate::vector_index::bitmap::Bitmap;
-use crate::vector_index::hnsw::layout::{Item, Page};
-use crate::vector_index::page::Tid;
+use crate::vector_index::hnsw::layout::Page;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
 /// Bytes of memory that finding them takes for a row.
@@ -51,15 +50,9 @@ impl Doomed {
         let mut rows: Vec<(HeapTid, u32)> = Vec::new();
         let blocks = source.block_count()?;
         source.read(&mut (1..blocks), &mut |block, bytes| {
-            for (offset, item) in Page::new(bytes).items() {
-                let Item::Element(element) = item else {
-                    continue;
-                };
-                let slot = graph.find(Tid { block, offset });
-                let same = |slot: &usize| {
-                    !element.deleted() && graph.is_same(*slot, element.level(), element.version())
-                };
-                if let Some(slot) = slot.filter(same).filter(|_| rows.len() <= most) {
+            for (at, element) in Page::new(bytes).elements(block) {
+                let slot = graph.slot_of(at, &element);
+                if let Some(slot) = slot.filter(|_| rows.len() <= most) {
                     rows.extend(element.heap_tids().map(|row| (row, slot as u32)));
                     doomed.rows[slot] = element.heap_tids().len() as u8;
                     doomed.elements.insert(slot);

@@ -267,8 +267,9 @@ impl Linker<'_> {
         let near: Vec<Near> = near.iter().filter(is_new).copied().collect();
         let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
         self.values.fetch(self.source, graph, &slots)?;
-        let is_nearer = |near: &Near, others: &[usize]| self.values.is_nearer(near, others);
-        Ok(diverse(&near, &[], most, is_nearer))
+        Ok(diverse(&near, &[], most, |near, others| {
+            self.values.is_nearer(near, others)
+        }))
     }
 
     /// Has elements near an orphan link to it as well, those with free slots, until enough do:

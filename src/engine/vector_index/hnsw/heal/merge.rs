@@ -15,7 +15,7 @@ use super::edit::{Edit, Judged};
 use super::rows::{NewValue, RowsEdit};
 use super::survey::Survey;
 use crate::vector_index::hnsw::HnswFigures;
-use crate::vector_index::hnsw::layout::{Element, Item, MAX_HEAP_TIDS, Page, Tid};
+use crate::vector_index::hnsw::layout::{MAX_HEAP_TIDS, Page};
 use crate::vector_index::hnsw::sink::key;
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
@@ -112,16 +112,12 @@ fn holders(
     let mut found: HashMap<Vec<u8>, Vec<Holder>> = HashMap::new();
     let blocks = source.block_count()?;
     source.read(&mut (1..blocks), &mut |block, bytes| {
-        for (offset, item) in Page::new(bytes).items() {
-            let Item::Element(element) = item else {
-                continue;
-            };
-            let at = Tid { block, offset };
-            let slot = graph.find(at).filter(|&slot| {
-                graph.is_same(slot, element.level(), element.version())
-                    && survey.has_sound_links(slot)
-            });
-            let Some(slot) = slot.filter(|_| is_wanted(&element, wanted)) else {
+        for (at, element) in Page::new(bytes).elements(block) {
+            let is_wanted = element.has_sane_length()
+                && element.heap_tids().len() > 0
+                && key(&element) == wanted;
+            let slot = graph.slot_of(at, &element).filter(|_| is_wanted);
+            let Some(slot) = slot.filter(|&slot| survey.has_sound_links(slot)) else {
                 continue;
             };
             let holder = Holder {
@@ -142,12 +138,4 @@ fn holders(
         }
     })?;
     Ok(found.into_values().collect())
-}
-
-/// Whether an element has rows, and the value.
-fn is_wanted(element: &Element<'_>, wanted: u64) -> bool {
-    !element.deleted()
-        && element.has_sane_length()
-        && element.heap_tids().len() > 0
-        && key(element) == wanted
 }

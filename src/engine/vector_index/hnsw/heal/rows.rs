@@ -200,11 +200,7 @@ fn find_others(
 ) -> Result<(), ReadError> {
     let blocks = source.block_count()?;
     source.read(&mut (1..blocks), &mut |block, bytes| {
-        for (offset, item) in Page::new(bytes).items() {
-            let Item::Element(element) = item else {
-                continue;
-            };
-            let at = Tid { block, offset };
+        for (at, element) in Page::new(bytes).elements(block) {
             let concerns = |row: HeapTid| wanted.contains(&row);
             if !element.deleted()
                 && element.heap_tids().any(concerns)

@@ -141,12 +141,8 @@ fn leave_out_shared(
 ) -> Result<(), ReadError> {
     let blocks = source.block_count()?;
     source.read(&mut (1..blocks), &mut |block, bytes| {
-        for (offset, item) in Page::new(bytes).items() {
-            let Item::Element(element) = item else {
-                continue;
-            };
+        for (at, element) in Page::new(bytes).elements(block) {
             let tuple = element.neighbor_tid();
-            let at = Tid { block, offset };
             if found.get(&tuple).is_some_and(|header| header.of.at != at) {
                 found.remove(&tuple);
             }

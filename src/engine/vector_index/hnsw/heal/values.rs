@@ -4,7 +4,7 @@ use super::search::Near;
 use crate::recall::exact::distance::Operand;
 use crate::recall::exact::pair::Pairs;
 use crate::vector_index::hnsw::graph::Graph;
-use crate::vector_index::hnsw::layout::{Item, Page, Tid};
+use crate::vector_index::hnsw::layout::{Page, Tid};
 use crate::vector_index::hnsw::slots::{pack, unpack};
 use crate::vector_index::page::PAGE_HEADER;
 use crate::vector_index::shape::{IndexShape, Metric};
@@ -115,18 +115,11 @@ impl Values {
 
     /// Keeps the values of a page.
     fn take(&mut self, graph: &Graph, block: u32, page: &Page<'_>) {
-        for (offset, item) in page.items() {
-            let Item::Element(element) = item else {
+        for (at, element) in page.elements(block) {
+            let slot = graph.slot_of(at, &element);
+            let Some(slot) = slot.filter(|&slot| self.places[slot] == UNREAD) else {
                 continue;
             };
-            let slot = graph.find(Tid { block, offset });
-            let same = |slot: &usize| graph.is_same(*slot, element.level(), element.version());
-            let Some(slot) = slot.filter(same).filter(|_| !element.deleted()) else {
-                continue;
-            };
-            if self.places[slot] != UNREAD {
-                continue;
-            }
             self.tuples[slot] = pack(element.neighbor_tid());
             let value = Value::decode(self.value_type, element.value()).ok();
             self.places[slot] = match value.and_then(|value| Operand::of(&value)) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::graph::Graph;
-use crate::vector_index::hnsw::layout::{Item, MAX_HEAP_TIDS, Page, Tid};
+use crate::vector_index::hnsw::layout::{MAX_HEAP_TIDS, Page};
 use crate::vector_index::hnsw::reach::Pulse;
 use crate::vector_index::hnsw::sink::key;
 use crate::vector_index::{PageSource, ReadError};
@@ -37,15 +37,9 @@ impl Crowd {
         };
         let blocks = source.block_count()?;
         source.read(&mut (1..blocks), &mut |block, bytes| {
-            for (offset, item) in Page::new(bytes).items() {
-                let Item::Element(element) = item else {
-                    continue;
-                };
+            for (at, element) in Page::new(bytes).elements(block) {
                 let rows = element.heap_tids().len();
-                let slot = graph.find(Tid { block, offset });
-                let same = |slot: &usize| graph.is_same(*slot, element.level(), element.version());
-                if let Some(slot) = slot.filter(same)
-                    && !element.deleted()
+                if let Some(slot) = graph.slot_of(at, &element)
                     && key(&element) == wanted
                     && crowd.is_in.insert(slot)
                     && (rows > 0 || entry == Some(slot))

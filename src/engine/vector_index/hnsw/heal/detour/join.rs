@@ -75,8 +75,9 @@ impl Joiner<'_> {
         let slots: Vec<usize> = near.iter().map(|near| near.slot).collect();
         self.values.fetch(self.source, &self.survey.graph, &slots)?;
         let room = self.lists.room(layer) - usize::from(layer == 0);
-        let is_nearer = |near: &Near, others: &[usize]| self.values.is_nearer(near, others);
-        let chosen = diverse(&near, &[], room, is_nearer);
+        let chosen = diverse(&near, &[], room, |near, others| {
+            self.values.is_nearer(near, others)
+        });
         let mut kept: Vec<u32> = chosen.into_iter().map(|slot| slot as u32).collect();
         let ordinary = kept.clone();
         kept.extend(front);

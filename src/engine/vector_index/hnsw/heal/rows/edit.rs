@@ -6,9 +6,8 @@ use crate::vector_index::hnsw::heal::edit::Judged;
 use crate::vector_index::hnsw::layout::{
     Element, HEAP_TIDS, Item, LENGTH_WORD, MAX_HEAP_TIDS, NEIGHBOR_TID, Page, VALUE,
 };
-use crate::vector_index::hnsw::read_page;
 use crate::vector_index::page::{TID, Tid, tid, tid_bytes};
-use crate::vector_index::{HeapTid, PAGE_SIZE, PageSource, ReadError};
+use crate::vector_index::{HeapTid, PAGE_SIZE};
 
 /// What becomes of an element's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +42,6 @@ pub struct RowsEdit {
 }
 
 impl RowsEdit {
-    /// Whether the element is there as it was judged.
-    pub(in super::super) fn holds(&self, source: &mut dyn PageSource) -> Result<bool, ReadError> {
-        let mut holds = false;
-        read_page(source, self.of.at.block, &mut |page| {
-            holds = self.finds(page).is_some();
-        })?;
-        Ok(holds)
-    }
-
     /// Whether the element is on a page as it was judged.
     pub(in super::super) fn is_as_judged(&self, page: &Page<'_>) -> bool {
         self.finds(page).is_some()
