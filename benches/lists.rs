@@ -265,7 +265,8 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
     // What reading the lists and moving the centres took, and what it led to.
     let (mut moved, mut relocated) = (None, None);
     if let Some(issue) = issue.as_str() {
-        let log_before = log(&mut client);
+        let size = "SELECT pg_relation_size('docs_ivf')";
+        let (log_before, size_before) = (log(&mut client), value::<i64>(&mut client, size));
         let started = Instant::now();
         let id: i64 = value(
             &mut client,
@@ -283,10 +284,12 @@ fn trial(server: &Server, size: &Size, name: &str, drift: &Drift) {
         let mended = queries.recall(&mut client);
         let figures = health(&mut client);
         println!(
-            "  {} {} in {took:.2} s, log {:.1} MB: recall {stale:.4} -> {mended:.4}, quality {}, imbalance {}\n  {}\n  {}",
+            "  {} {} in {took:.2} s, log {:.1} MB, index from {:.1} to {:.1} MB: recall {stale:.4} -> {mended:.4}, quality {}, imbalance {}\n  {}\n  {}",
             history["repair_type"],
             history["status"],
             written as f64 / 1e6,
+            size_before as f64 / 1e6,
+            value::<i64>(&mut client, size) as f64 / 1e6,
             figures.0,
             figures.1,
             history["details"]["forecast"],

@@ -1,24 +1,26 @@
 //! Edits of pages, written down in `ruvector_dag_healing.edits` before they are made, so that they can
 //! be taken back. Functions here run inside the caller's transaction.
 
+use std::collections::HashSet;
+
 use ruvector_dag_healing_engine::model::RepairId;
 use ruvector_dag_healing_engine::ports::PortError;
-use ruvector_dag_healing_engine::vector_index::edit::Undo;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use ruvector_dag_healing_engine::vector_index::edit::{Read, Undo, Write};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::sql;
 
 /// Writes down a batch of edits that is about to be made, and how many of how many were dealt
 /// with before.
-pub fn intend<E: Undo + Serialize>(
+pub fn intend<E: Write>(
     id: RepairId,
     batch: i32,
     edits: &[E],
     done: usize,
     total: usize,
 ) -> Result<(), PortError> {
+    let edits = E::write(edits).map_err(unreadable)?;
     sql::run(
         "INSERT INTO ruvector_dag_healing.edits (repair_id, batch, edits)
          VALUES (($1->>'id')::bigint, ($1->>'batch')::integer, $1->'edits')",
@@ -59,8 +61,8 @@ pub fn settle_batch(
 
 /// A batch of edits as it was written down.
 #[derive(Deserialize)]
-struct WrittenBatch<E> {
-    edits: Vec<E>,
+struct WrittenBatch {
+    edits: Value,
     made: Option<usize>,
     lost: Option<Vec<usize>>,
 }
@@ -69,25 +71,28 @@ struct WrittenBatch<E> {
 /// outcome is not known any edit may have been made.
 pub fn edits_to_take_back<E>(id: RepairId) -> Result<Vec<E>, PortError>
 where
-    E: Undo + DeserializeOwned,
+    E: Undo + Read,
 {
-    let batches: Vec<WrittenBatch<E>> = sql::rows(
+    let batches: Vec<WrittenBatch> = sql::rows(
         "SELECT jsonb_build_object('edits', edits, 'made', made, 'lost', lost)
          FROM ruvector_dag_healing.edits WHERE repair_id = ($1->>'id')::bigint
          ORDER BY batch DESC",
         &json!({"id": id}),
     )?;
-    let taken_back = batches.into_iter().flat_map(|batch| {
-        let made = batch.made.unwrap_or(batch.edits.len());
-        let lost = batch.lost.unwrap_or_default();
-        let edits = batch.edits.into_iter().enumerate().take(made);
-        let made: Vec<E> = edits
-            .filter(|(nth, _)| !lost.contains(nth))
-            .filter_map(|(_, edit)| edit.undo())
-            .collect();
-        made.into_iter().rev()
-    });
-    Ok(taken_back.collect())
+    let mut taken_back = Vec::new();
+    for batch in batches {
+        let edits = E::read(batch.edits).map_err(unreadable)?;
+        let made = batch.made.unwrap_or(edits.len());
+        let lost: HashSet<usize> = batch.lost.unwrap_or_default().into_iter().collect();
+        let edits = edits.iter().enumerate().take(made);
+        let made = edits.filter(|(nth, _)| !lost.contains(nth)).rev();
+        taken_back.extend(made.filter_map(|(_, edit)| edit.undo()));
+    }
+    Ok(taken_back)
+}
+
+fn unreadable(error: serde_json::Error) -> PortError {
+    PortError::Failed(format!("edits as they are written down: {error}"))
 }
 
 /// Forgets the edits of a repair: they can be taken back no longer.

@@ -7,6 +7,7 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::PortError;
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::relocation::{Chains, Spare};
 use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{
     ListChange, ListSurvey, Move, Regrouping, moves,
 };
@@ -16,17 +17,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::baseline::Baseline;
-use super::edit::{self, Chains};
 use super::measuring::{Target, Wanted};
-use super::mending::{Mending, NEVER, ROUNDS, make_back, ms, sparing, unread, until_free};
+use super::mending::{Mending, NEVER, ROUNDS, make_back, ms, sparing, unread};
+use super::moving::{self, Moving, unwritten};
 use super::pages::BackgroundPages;
 use super::xact::{Snapshot, transaction};
-use super::{edit_log, guc, history, lifecycle, world};
-
-/// Moves written down before they are made, and as many more as are of the last page.
-const MOVES: usize = 2048;
-/// How much longer than they had to wait others have the index before it is taken again.
-const OTHERS_TURN: u32 = 4;
+use super::{edit_log, guc, history};
 
 impl Mending {
     /// Has inserts into every list begin on one of its own pages, and again where an insert moved
@@ -117,8 +113,7 @@ impl Mending {
             });
         };
         // Where the index is never free nothing is begun.
-        let mut chains = chains(index)?;
-        alone(index, &mut chains, &[])?;
+        let spare = moving::spare(index)?;
         transaction(Snapshot::Active, || history::set_moving(id, true))?;
         let started = Instant::now();
         // First, so that what is inserted from now on goes where it belongs.
@@ -126,15 +121,15 @@ impl Mending {
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
         self.make(id, index, (), &regrouping.insert_pages(&mut pages)?)?;
         loop {
-            let mut moves = tally.look(index, &regrouping)?;
-            in_page_order(&mut moves);
+            let (moves, chains) = tally.look(index, &regrouping, spare)?;
             tally.planned += moves.len();
             tally.rounds += 1;
-            let lost = self.make_written(id, &moves, whole_pages, &mut |batch| {
-                let made = alone(index, &mut chains, batch)?;
-                tally.kept_waiting_ms += made.kept_waiting.as_secs_f64() * 1000.0;
-                Ok(made)
+            let mut moving = Moving::new(index, chains);
+            let lost = moving.all(moves, &mut |moves, at_once, make| {
+                self.make_written(id, moves, at_once, make)
             })?;
+            tally.in_runs += moving.in_runs;
+            tally.kept_waiting_ms += moving.kept_waiting.as_secs_f64() * 1000.0;
             tally.lost += lost;
             if lost == 0 || tally.rounds == ROUNDS {
                 break;
@@ -156,10 +151,12 @@ impl Mending {
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
         let regrouping = Regrouping::as_is(&mut pages, &shape).map_err(unread)?;
         if let Some(regrouping) = regrouping {
-            let mut moves = regrouping.moves(&mut pages).map_err(unread)?;
-            in_page_order(&mut moves);
-            let mut chains = chains(index)?;
-            move_back(index, &mut chains, &moves)?;
+            let spare = Spare {
+                even_used: true,
+                ..moving::spare(index)?
+            };
+            let (moves, chains) = regrouping.moves(&mut pages, spare)?;
+            Moving::new(index, chains).all(moves, &mut unwritten)?;
         }
         transaction(Snapshot::Active, || history::set_moving(id, false))
     }
@@ -189,6 +186,7 @@ struct Moved {
     plan_ms: f64,
     rounds: u32,
     planned: usize,
+    in_runs: usize,
     lost: usize,
     look_ms: f64,
     move_ms: f64,
@@ -197,53 +195,18 @@ struct Moved {
 
 impl Moved {
     /// The entries that are not where they belong.
-    fn look(&mut self, index: &IndexInfo, regrouping: &Regrouping) -> Result<Vec<Move>, PortError> {
+    fn look(
+        &mut self,
+        index: &IndexInfo,
+        regrouping: &Regrouping,
+        spare: Spare,
+    ) -> Result<(Vec<Move>, Chains), PortError> {
         let started = Instant::now();
         let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-        let moves = regrouping.moves(&mut pages).map_err(unread)?;
+        let found = regrouping.moves(&mut pages, spare)?;
         self.look_ms += ms(started);
-        Ok(moves)
+        Ok(found)
     }
-}
-
-/// Page by page, and as they stand there.
-fn in_page_order(moves: &mut [Move]) {
-    moves.sort_unstable_by_key(|one| (one.at.block, one.at.offset));
-}
-
-/// How many moves go together: what is left on a page may go elsewhere when those of it are made.
-fn whole_pages(moves: &[Move]) -> usize {
-    let Some((last, rest)) = moves.get(MOVES - 1).zip(moves.get(MOVES..)) else {
-        return moves.len();
-    };
-    let same_page = rest.iter().take_while(|one| one.at.block == last.at.block);
-    MOVES + same_page.count()
-}
-
-fn chains(index: &IndexInfo) -> Result<Chains, PortError> {
-    let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-    Ok(Chains::new(moves::chains(&mut pages)?))
-}
-
-/// Makes moves as soon as nobody uses the index, if that is soon enough; and leaves it to others for
-/// longer than they had to wait.
-fn alone(index: &IndexInfo, chains: &mut Chains, moves: &[Move]) -> Result<edit::Batch, PortError> {
-    let made = until_free(&mut || edit::relocate(index, chains, moves, world::lock_timeout()))?;
-    if !made.kept_waiting.is_zero() {
-        lifecycle::wait(made.kept_waiting * OTHERS_TURN);
-    }
-    Ok(made)
-}
-
-/// Makes moves that nobody takes back; tells how many were lost.
-fn move_back(index: &IndexInfo, chains: &mut Chains, moves: &[Move]) -> Result<usize, PortError> {
-    let (mut done, mut lost) = (0, 0);
-    while done < moves.len() {
-        let made = alone(index, chains, &moves[done..])?;
-        done += made.done;
-        lost += made.lost.len();
-    }
-    Ok(lost)
 }
 
 /// Takes back what was changed on lists: entries go back before centres do. Tells how many changes
@@ -264,9 +227,8 @@ pub fn take_back_changes(id: RepairId, index: &IndexInfo) -> Result<(usize, usiz
     }
     transaction(Snapshot::Active, || history::set_moving(id, true))?;
     let mut pages = BackgroundPages::new(index, guc::config().io_limit_mb, NEVER);
-    moves::locate(&mut pages, &mut moves)?;
-    in_page_order(&mut moves);
-    let lost = move_back(index, &mut chains(index)?, &moves)?;
+    let chains = moves::locate(&mut pages, &mut moves, moving::spare(index)?)?;
+    let lost = Moving::new(index, chains).all(moves, &mut unwritten)?;
     let lost = lost + make_back(index, (), &edits)?;
     transaction(Snapshot::Active, || history::set_moving(id, false))?;
     Ok((count, lost))

@@ -8,7 +8,7 @@ use ruvector_dag_healing_engine::model::{IndexInfo, RepairId};
 use ruvector_dag_healing_engine::ports::{AskedTwice, PortError};
 use ruvector_dag_healing_engine::repair::in_place::QUERIES;
 use ruvector_dag_healing_engine::vector_index::HeapTid;
-use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Write};
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Edit, Rung, SELF_QUERY_EF, Survey};
 use ruvector_dag_healing_engine::vector_index::hnsw::links_per_layer;
 use ruvector_dag_healing_engine::vector_index::inspection::InspectError;
@@ -243,7 +243,7 @@ impl Mending {
     }
 
     /// Makes edits in batches, each written down before; tells how many were lost.
-    pub(super) fn make<E: PageEdit + Serialize>(
+    pub(super) fn make<E: PageEdit + Write>(
         &mut self,
         id: RepairId,
         index: &IndexInfo,
@@ -255,7 +255,7 @@ impl Mending {
     }
 
     /// The same of any changes, with how many of those that are left go together, and what makes them.
-    pub(super) fn make_written<E: Undo + Serialize>(
+    pub(super) fn make_written<E: Write>(
         &mut self,
         id: RepairId,
         changes: &[E],
@@ -388,10 +388,10 @@ fn patiently<E: PageEdit>(
     until_free(&mut || edit::make(index, of, edits, world::lock_timeout()))
 }
 
-/// Tries to make a batch until the table is free, if that is soon enough.
-pub(super) fn until_free(
-    make: &mut dyn FnMut() -> Result<edit::Batch, PortError>,
-) -> Result<edit::Batch, PortError> {
+/// Tries until nobody is in the way, if that is soon enough.
+pub(super) fn until_free<T>(
+    make: &mut dyn FnMut() -> Result<T, PortError>,
+) -> Result<T, PortError> {
     let started = Instant::now();
     loop {
         match make() {

@@ -32,6 +32,7 @@ mod lists_mending;
 pub mod locks;
 pub mod measuring;
 pub mod mending;
+mod moving;
 mod observer;
 mod ordered_scans;
 pub mod pages;

@@ -22,7 +22,9 @@ pub struct Agreed {
 /// Compares the figures of an index of an operator class.
 #[track_caller]
 pub fn agreed(server: &Server, client: &mut Client, index: &str, class: &str) -> Agreed {
-    let file = server.index_file("app", index);
+    let database = client.query_one("SELECT current_database()::text", &[]);
+    let database: String = database.expect("a database").get(0);
+    let file = server.index_file(&database, index);
     let found = Lists::read(&file, class);
     let row = client
         .query_one(

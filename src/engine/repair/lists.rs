@@ -11,7 +11,6 @@ use crate::model::{IndexInfo, IndexIssue, Issue};
 use crate::vector_index::PAGE_SIZE;
 use crate::vector_index::ivfflat::IvfflatFigures;
 use crate::vector_index::ivfflat::heal;
-use crate::vector_index::ivfflat::heal::regroup::BYTES_PER_MOVE;
 
 /// Rows that pgvector trains on for each list, and at least.
 const TRAINED_ROWS_PER_LIST: u64 = 50;
@@ -57,7 +56,7 @@ pub fn plan(
     let figures = facts.lists.as_ref()?;
     let (moves, disk_bytes) = match steps.contains(&StepKind::Regroup) {
         true => (
-            figures.vectors * BYTES_PER_MOVE,
+            heal::regrouping_memory(figures),
             heal::regrouping_bytes(figures),
         ),
         false => (0, 0),

@@ -2,9 +2,37 @@
 //!
 //! Owns what whoever holds the locks has to know of a change to make it.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use super::{PAGE_SIZE, PageSource, ReadError};
 
-/// A change that is written down before it is made.
+/// Changes that can be written down before they are made: each as serde has it, or fewer values for many.
+pub trait Write: Sized {
+    /// As they are written down, in order.
+    fn write(changes: &[Self]) -> serde_json::Result<Value>;
+}
+
+impl<C: Serialize> Write for C {
+    fn write(changes: &[Self]) -> serde_json::Result<Value> {
+        serde_json::to_value(changes)
+    }
+}
+
+/// Changes that were written down.
+pub trait Read: Sized {
+    /// In order.
+    fn read(written: Value) -> serde_json::Result<Vec<Self>>;
+}
+
+impl<C: DeserializeOwned> Read for C {
+    fn read(written: Value) -> serde_json::Result<Vec<Self>> {
+        serde_json::from_value(written)
+    }
+}
+
+/// A change that can be taken back, or cannot.
 pub trait Undo: Sized {
     /// What takes it back once it was made, if anything does.
     fn undo(&self) -> Option<Self>;

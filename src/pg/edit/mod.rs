@@ -6,21 +6,20 @@
 //! exclusive lock on the buffer, under which the bytes are compared with those that were judged;
 //! and a record in the log, which makes the change whole or not at all (`page`). Where entries go
 //! from page to page ([`relocate`]) the index is locked so that nobody else uses it, and the
-//! record is of all their pages (`record`).
+//! record is of all their pages (`lone_pages`).
 //!
 //! Nobody is waited for: locks are taken when they are free, within a limit. Nobody waits long:
 //! once the table was held for [`BATCH_TIME`] it is let go of as soon as somebody waits for it, and
 //! inserts are not waited for any longer than that meanwhile.
 
 mod hold;
-mod listed_page;
+mod lone_pages;
 mod page;
 mod page_lock;
-mod record;
 mod relocate;
 
 pub use hold::Hold;
-pub use relocate::{Chains, relocate};
+pub use relocate::{blocks_alone, relocate, relocate_run, tidy};
 
 use std::time::Duration;
 

@@ -4,25 +4,32 @@ use serde_json::Value;
 
 use super::ask;
 use super::held::{CRASHES, hold_before};
-use super::lists::{clusters, has_every_row, near};
+use super::lists::{clusters_in, has_every_row, near_in};
 use super::plant::stage;
 use crate::check::breaches;
 use crate::harness::{Busy, Mode, vacuum};
 use crate::healing::stage::Stage;
+use crate::lists::agreed;
 
 const LISTS: u32 = 20;
+/// So many that a list has several pages.
+const DIMENSIONS: u32 = 96;
+
+fn near(cluster: &str) -> String {
+    near_in(DIMENSIONS, cluster)
+}
 
 /// Most of the rows are about something new, and in one list: more than are moved in one batch.
 fn crowded() -> Stage {
     let stage = stage();
-    clusters(&stage, LISTS);
+    clusters_in(DIMENSIONS, &stage, LISTS);
     stage.execute(&format!(
         "INSERT INTO docs SELECT i, {} FROM generate_series(3001, 6600) i",
         near("(i % 20)")
     ));
     stage.execute(&format!(
         "UPDATE docs SET embedding = {}
-             + (SELECT array_agg(100::real)::vector FROM generate_series(1, 16))
+             + (SELECT array_agg(100::real)::vector FROM generate_series(1, {DIMENSIONS}))
          WHERE id % 3 > 0",
         near("(docs.id % 15 + 700)")
     ));
@@ -82,11 +89,14 @@ fn a_crowded_list_is_split_where_that_is_asked_for() {
     let done = details(&stage);
     assert_eq!(repair.status, "succeeded", "{repair:?} {done:#}");
     assert_eq!(done["regroup"]["lost"], 0, "{done:#}");
+    assert!(done["regroup"]["in_runs"].as_u64() > Some(2000), "{done:#}");
     nothing_is_on_its_way(&stage);
     // What was moved is in the log.
     stage.server.stop(Mode::Immediate);
     stage.server.start_again();
     assert!(imbalance(&stage) < 2.0, "{}", imbalance(&stage));
+    let class = "vector_l2_ops";
+    agreed(&stage.server, &mut stage.client(), "docs_embedding", class);
     has_every_row(&stage, LISTS);
     every_row_finds_itself(&stage);
     let grown = stage.value::<i64>(pages) as f64 / size as f64;
@@ -111,20 +121,24 @@ fn a_crowded_list_is_split_where_that_is_asked_for() {
 #[test]
 fn lists_of_every_kind_of_value_are_split() {
     let stage = stage();
-    clusters(&stage, LISTS);
+    clusters_in(DIMENSIONS, &stage, LISTS);
     // Smaller clusters around the middle of one.
     let fresh = format!(
-        "{} + array_fill(0.2, ARRAY[16])::vector * ({} - array_fill(11, ARRAY[16])::vector)",
+        "{} + array_fill(0.2, ARRAY[{DIMENSIONS}])::vector * ({} - array_fill(11, ARRAY[{DIMENSIONS}])::vector)",
         near("(d.id * 0 + 3)"),
         near("(d.id % 15 + 700)")
     );
-    // So that components are of either sign, which centres drawn at random are not.
-    let middle = "array_fill(5, ARRAY[16])::vector";
+    // So that components are of either sign, which centres drawn at random are not; and so few of them
+    // that lists have few pages.
+    let off_middle = |v: &str| {
+        format!("(({v} - array_fill(5, ARRAY[{DIMENSIONS}])::vector)::real[])[1:24]::vector")
+    };
+    let (before, after) = (off_middle("embedding"), off_middle(&format!("({fresh})")));
     let has_halves = stage.server.pgvector_version() >= Some((0, 7, 0));
     for (value_type, class, operator) in [
-        ("halfvec(16)", "halfvec_l2_ops", "<->"),
-        ("vector(16)", "vector_cosine_ops", "<=>"),
-        ("vector(16)", "vector_ip_ops", "<#>"),
+        ("halfvec(24)", "halfvec_l2_ops", "<->"),
+        ("vector(24)", "vector_cosine_ops", "<=>"),
+        ("vector(24)", "vector_ip_ops", "<#>"),
     ] {
         if value_type.starts_with("halfvec") && !has_halves {
             continue;
@@ -132,9 +146,9 @@ fn lists_of_every_kind_of_value_are_split() {
         stage.execute(&format!(
             "DROP TABLE IF EXISTS other;
              CREATE TABLE other (id int, v {value_type});
-             INSERT INTO other SELECT id, (embedding - {middle})::{value_type} FROM docs;
+             INSERT INTO other SELECT id, ({before})::{value_type} FROM docs;
              CREATE INDEX other_v ON other USING ivfflat (v {class}) WITH (lists = {LISTS});
-             UPDATE other SET v = ({fresh} - {middle})::{value_type} FROM docs d WHERE other.id = d.id AND d.id % 3 > 0"
+             UPDATE other SET v = ({after})::{value_type} FROM docs d WHERE other.id = d.id AND d.id % 3 > 0"
         ));
         vacuum(&mut stage.client(), "other");
         let imbalance = "SELECT imbalance_factor FROM ruvector_dag_ivfflat_health('other_v')";

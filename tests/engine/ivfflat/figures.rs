@@ -182,6 +182,49 @@ fn chains_that_lead_back_end() {
 }
 
 #[test]
+fn chains_that_lead_back_and_on_are_followed_to_their_end() {
+    let members = |list: usize| (0..40).map(|nth| vec![(100 * list + nth) as f32]).collect();
+    let index = Index {
+        centers: (0..2)
+            .map(|list| vec![(100 * list) as f32 + 20.0])
+            .collect(),
+        members: (0..2).map(members).collect(),
+        per_page: 8,
+        short: false,
+    };
+    // Five pages of each list: 2 to 6, and 7 to 11.
+    let mut pages = index.pages();
+    let mut lead = |from: usize, to: u32| {
+        pages[from][PAGE_SIZE - 8..PAGE_SIZE - 4].copy_from_slice(&to.to_le_bytes());
+    };
+    for chain in [[2, 6, 4, 5, 3], [7, 11, 10, 9, 8]] {
+        for pair in chain.windows(2) {
+            lead(pair[0], pair[1] as u32);
+        }
+        lead(chain[4], u32::MAX);
+    }
+    assert_eq!(chains_end(&mut Source(pages.clone())), Ok(()));
+    let report = within(pages.clone(), Metric::L2, 1 << 20);
+    assert_eq!(report.figures.list_sizes, [40; 3]);
+    assert_eq!(report.figures.vectors, 80);
+    check(
+        &mut Source(pages.clone()),
+        &shape(Metric::L2),
+        0,
+        &mut |breach| {
+            panic!("{breach:?}");
+        },
+    )
+    .expect("pages");
+    let mut rows = 0;
+    entries(&mut Source(pages), ValueType::Vector, &mut |_, _, _| {
+        rows += 1
+    })
+    .expect("pages");
+    assert_eq!(rows, 80);
+}
+
+#[test]
 fn a_search_is_begun_only_where_it_ends() {
     let whole = two_lists().pages();
     assert_eq!(chains_end(&mut Source(whole.clone())), Ok(()));
@@ -192,6 +235,22 @@ fn a_search_is_begun_only_where_it_ends() {
             chains_end(&mut Source(pages)).expect_err("a chain that leads astray");
         }
     }
+}
+
+#[test]
+fn lists_that_share_pages_end_unless_they_lead_to_one_another() {
+    let lead = |pages: &mut Vec<[u8; PAGE_SIZE]>, from: usize, to: u32| {
+        pages[from][PAGE_SIZE - 8..PAGE_SIZE - 4].copy_from_slice(&to.to_le_bytes());
+    };
+    // Each has a page of its own and leads to that of the other.
+    let mut pages = two_lists().pages();
+    let report = within(pages.clone(), Metric::L2, 1 << 20).figures;
+    let (first, second) = (2, pages.len() - 1);
+    lead(&mut pages, first, second as u32);
+    assert_eq!(chains_end(&mut Source(pages.clone())), Ok(()));
+    assert!(within(pages.clone(), Metric::L2, 1 << 20).figures.vectors <= report.vectors);
+    lead(&mut pages, second, first as u32);
+    chains_end(&mut Source(pages)).expect_err("a search that does not end");
 }
 
 fn index() -> impl Strategy<Value = Index> {

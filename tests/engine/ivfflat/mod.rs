@@ -7,3 +7,4 @@ mod heal;
 mod model;
 // What evens their sizes.
 mod regroup;
+mod relocation;

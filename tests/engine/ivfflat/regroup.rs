@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Undo};
+use ruvector_dag_healing_engine::vector_index::edit::{PageEdit, Read, Undo, Write};
 use ruvector_dag_healing_engine::vector_index::inspection::InspectOptions;
-use ruvector_dag_healing_engine::vector_index::ivfflat::heal::moves::{chains, locate};
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::moves::locate;
+use ruvector_dag_healing_engine::vector_index::ivfflat::heal::relocation::Spare;
 use ruvector_dag_healing_engine::vector_index::ivfflat::heal::{
     ListChange, ListEdit, ListSurvey, Move, Regrouping,
 };
@@ -14,8 +15,9 @@ use ruvector_dag_healing_engine::vector_index::page::Tid;
 use ruvector_dag_healing_engine::vector_index::shape::{IndexShape, Metric};
 use ruvector_dag_healing_engine::vector_index::value::{Value, ValueType};
 use ruvector_dag_healing_engine::vector_index::{HeapTid, PAGE_SIZE};
+use serde_json::json;
 
-use super::model::{Index, Source, shape};
+use super::model::{Bytes, Index, Source, shape};
 
 /// Lists around 10, 20, 30 … on a line, of so many members each; the last of them has as many clusters far
 /// behind it, too.
@@ -101,6 +103,17 @@ fn regrouped(index: &Index, edits: &[ListEdit], moves: &[Move]) -> Index {
     }
 }
 
+/// No page is given to a list.
+const NONE: Spare = Spare {
+    below: 0,
+    even_used: false,
+};
+
+fn moves_of(regrouping: &Regrouping, pages: Vec<Bytes>) -> Vec<Move> {
+    let found = regrouping.moves(&mut Source(pages), NONE);
+    found.expect("pages").0
+}
+
 fn imbalance(index: &Index) -> f32 {
     let (mut source, options) = (Source(index.pages()), InspectOptions::default());
     let report = inspect(&mut source, &shape(Metric::L2), &options).expect("an honest index");
@@ -133,7 +146,7 @@ fn a_large_list_is_split_into_the_room_of_small_ones() {
     assert!(imbalance(&index) > 2.5, "{}", imbalance(&index));
     let (survey, regrouping) = plan(&index, &shape(Metric::L2));
     let regrouping = regrouping.expect("one is large");
-    let moves = regrouping.moves(&mut Source(index.pages())).expect("pages");
+    let moves = moves_of(&regrouping, index.pages());
     let after = regrouped(&index, regrouping.edits(), &moves);
     assert!(imbalance(&after) < 1.5, "{}", imbalance(&after));
     everything_is_where_it_belongs(&after);
@@ -151,7 +164,7 @@ fn a_large_list_is_split_into_the_room_of_small_ones() {
     // Once it is done nothing is left to do.
     let as_is = Regrouping::as_is(&mut Source(after.pages()), &shape(Metric::L2));
     let as_is = as_is.expect("pages").expect("centres");
-    let left = as_is.moves(&mut Source(after.pages())).expect("pages");
+    let left = moves_of(&as_is, after.pages());
     assert_eq!(left, []);
 }
 
@@ -174,16 +187,31 @@ fn moves_are_found_again_and_taken_back_as_they_were_written_down() {
     let index = one_is_large(&[40, 3, 40, 40], 3, 60);
     let (_, regrouping) = plan(&index, &shape(Metric::L2));
     let regrouping = regrouping.expect("one is large");
-    let moves = regrouping.moves(&mut Source(index.pages())).expect("pages");
+    let moves = moves_of(&regrouping, index.pages());
     let edits = regrouping.edits().iter().cloned().map(ListChange::Edit);
     let changes: Vec<ListChange> = edits
         .chain(moves.iter().copied().map(ListChange::Move))
         .collect();
-    let text = serde_json::to_string(&changes).expect("text");
-    let read: Vec<ListChange> = serde_json::from_str(&text).expect("changes");
+    let written = [
+        ListEdit::write(regrouping.edits()).expect("edits"),
+        Move::write(&moves).expect("one text"),
+    ];
+    let read = written.map(|written| ListChange::read(written).expect("changes"));
+    let read = read.concat();
+    assert_eq!(
+        read[..regrouping.edits().len()],
+        changes[..regrouping.edits().len()]
+    );
     assert_eq!(read.len(), changes.len());
-    for damaged in ["(1,2 3>4", "(1,2) 3", "(1,70000) 3>4", ""] {
-        assert!(serde_json::from_value::<ListChange>(damaged.into()).is_err());
+    for damaged in [
+        "3>4 1",
+        "1,2",
+        ">4 1,2",
+        "3>x 1,2",
+        "3>4 1,70000",
+        "3>4 1,2,3",
+    ] {
+        assert!(ListChange::read(json!([damaged])).is_err(), "{damaged}");
     }
     let undone: Vec<ListChange> = read.iter().filter_map(Undo::undo).collect();
     let back: Vec<ListChange> = undone.iter().filter_map(Undo::undo).collect();
@@ -195,17 +223,17 @@ fn moves_are_found_again_and_taken_back_as_they_were_written_down() {
             ListChange::Edit(_) => None,
         })
         .collect();
-    locate(&mut Source(index.pages()), &mut found).expect("pages");
+    let lists = locate(&mut Source(index.pages()), &mut found, NONE).expect("pages");
     assert_eq!(found, moves);
     // One that is not in its list any more is nowhere.
     let mut gone = [Move {
         from: moves[0].to,
         ..moves[0]
     }];
-    locate(&mut Source(index.pages()), &mut gone).expect("pages");
+    locate(&mut Source(index.pages()), &mut gone, NONE).expect("pages");
     assert!(gone[0].at == moves[0].at, "left as it was asked for");
-    let lists = chains(&mut Source(index.pages())).expect("pages");
-    let starts: Vec<u32> = lists.iter().map(|list| list.start).collect();
+    let lists = lists.lists;
+    let starts: Vec<u32> = lists.iter().map(|list| list.pages[0]).collect();
     assert_eq!(starts, [2, 4, 5, 7]);
     assert_eq!(
         lists[2].at,
@@ -228,7 +256,7 @@ proptest! {
         let index = one_is_large(&sizes, clusters, each);
         let (_, regrouping) = plan(&index, &shape(Metric::L2));
         if let Some(regrouping) = regrouping {
-            let moves = regrouping.moves(&mut Source(index.pages())).expect("pages");
+            let moves = moves_of(&regrouping, index.pages());
             let unique: BTreeSet<HeapTid> = moves.iter().map(|one| one.row).collect();
             prop_assert_eq!(unique.len(), moves.len());
             let after = regrouped(&index, regrouping.edits(), &moves);
@@ -254,10 +282,10 @@ proptest! {
         if let Ok(Some(survey)) = survey
             && let Some(regrouping) = Regrouping::of(&survey)
         {
-            let _ = regrouping.moves(&mut Source(pages.clone()));
+            let _ = regrouping.moves(&mut Source(pages.clone()), NONE);
         }
         if let Ok(Some(regrouping)) = Regrouping::as_is(&mut Source(pages.clone()), &shape) {
-            let _ = regrouping.moves(&mut Source(pages));
+            let _ = regrouping.moves(&mut Source(pages), NONE);
         }
     }
 }

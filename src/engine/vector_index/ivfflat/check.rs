@@ -7,7 +7,7 @@
 //! | `pending_rebuild` | warning | the index was built with the `lists` of its options |
 //! | `page_unreadable`, `page_kind`, `page_header`, `line_pointer` | error | as in an HNSW index |
 //! | `page_zeroed` | warning | no page is empty as a crash can leave it |
-//! | `page_chain` | error | the chain of a list leads upwards to its end |
+//! | `page_chain` | error | the chain of a list leads to its end |
 //! | `page_in_two_lists` | error | a page is in one list only |
 //! | `page_in_no_list` | warning | every page that has entries is in a list, or no search comes to them |
 //! | `list_count` | error | there are as many lists as the metapage says |
@@ -21,6 +21,8 @@
 //! Everything is examined twice, because pages are of different moments.
 
 use super::layout::{Meta, PAGE_ID, entries, lists};
+use super::lists::Passes;
+use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::examination::{
     Claims, Suspect, Suspects, check_page, check_value, each_page, number, twice,
 };
@@ -65,44 +67,57 @@ fn examine(
     check_lists(source, shape, &meta, &mut owners, &mut suspects)?;
 
     let mut rows = Claims::new(memory_limit);
-    each_page(
-        source,
-        1..blocks,
-        &mut suspects,
-        &mut |block, bytes, suspects| {
-            let page = RawPage::new(bytes);
-            let is_sound = check_page(block, &page, PAGE_ID, suspects);
-            let Owner::List(list) = owners.of(block) else {
-                // Repairs in place leave pages behind that are empty.
-                let is_lost = || owners.of(block) == Owner::Nobody && page.line_pointers() > 0;
-                if is_sound && is_lost() {
-                    let suspect = Suspect::page(Gravity::Warning, "page_in_no_list", block);
-                    suspects.add(suspect, || {
-                        "no list leads to the page, so no search does".into()
-                    });
+    // Pages that have something on them, but no list has led to yet; and those that were looked at.
+    let (mut lost, mut seen) = (Bitmap::new(blocks as usize), Bitmap::new(blocks as usize));
+    while let Some(lowest) = owners.passes.begin() {
+        each_page(
+            source,
+            lowest..blocks,
+            &mut suspects,
+            &mut |block, bytes, suspects| {
+                let page = RawPage::new(bytes);
+                if seen.contains(block as usize) {
+                    return;
                 }
-                return;
-            };
-            if !is_sound {
-                return;
-            }
-            for (offset, entry) in entries(&page) {
-                let at = Tid { block, offset };
-                // Entries move on their page when others go.
-                let row = number(Tid {
-                    block: entry.row.block,
-                    offset: entry.row.offset,
-                });
-                let value = entry.value();
-                let dimensions = u32::from(meta.dimensions);
-                check_value(at, row, value.as_deref(), shape, dimensions, suspects);
-                rows.claim(at, &[entry.row], suspects);
-            }
-            if let Some(next) = page.next_block() {
-                owners.hand_on(list, block, next, suspects);
-            }
-        },
-    )?;
+                let is_sound = check_page(block, &page, PAGE_ID, suspects);
+                let Owner::List(list) = owners.of(block) else {
+                    let has_some = is_sound && page.line_pointers() > 0;
+                    lost.set(
+                        block as usize,
+                        has_some && owners.of(block) == Owner::Nobody,
+                    );
+                    return;
+                };
+                lost.remove(block as usize);
+                seen.insert(block as usize);
+                if !is_sound {
+                    return;
+                }
+                for (offset, entry) in entries(&page) {
+                    let at = Tid { block, offset };
+                    // Entries move on their page when others go.
+                    let row = number(Tid {
+                        block: entry.row.block,
+                        offset: entry.row.offset,
+                    });
+                    let value = entry.value();
+                    let dimensions = u32::from(meta.dimensions);
+                    check_value(at, row, value.as_deref(), shape, dimensions, suspects);
+                    rows.claim(at, &[entry.row], suspects);
+                }
+                if let Some(next) = page.next_block() {
+                    owners.hand_on(list, block, next, suspects);
+                }
+            },
+        )?;
+    }
+    // Repairs in place leave pages behind that are empty.
+    for block in lost.iter().filter_map(|block| u32::try_from(block).ok()) {
+        let suspect = Suspect::page(Gravity::Warning, "page_in_no_list", block);
+        suspects.add(suspect, || {
+            "no list leads to the page, so no search does".into()
+        });
+    }
     owners.check_insert_pages(&mut suspects);
     while rows.next_run() {
         each_page(
@@ -235,6 +250,7 @@ enum Owner {
 struct Owners {
     of: Vec<u32>,
     insert_pages: Vec<(Tid, u32)>,
+    passes: Passes,
 }
 
 impl Owners {
@@ -242,6 +258,7 @@ impl Owners {
         Self {
             of: vec![NOBODY; blocks as usize],
             insert_pages: Vec::new(),
+            passes: Passes::new(),
         }
     }
 
@@ -257,7 +274,10 @@ impl Owners {
     fn hand_on(&mut self, list: u32, block: u32, next: u32, suspects: &mut Suspects) {
         let is_new = next as usize >= self.of.len();
         match self.of(next) {
-            Owner::Nobody if next > block && !is_new => self.of[next as usize] = list,
+            Owner::Nobody if next > 0 && !is_new => {
+                self.of[next as usize] = list;
+                self.passes.lead(block, next);
+            }
             Owner::List(other) if other != list => self.in_two(next, suspects),
             _ => {
                 // Past the end there may be a page that was appended since the end was seen; it

@@ -12,6 +12,8 @@ use crate::vector_index::shape::IndexShape;
 
 /// Values compared at a time: what their sums take stays small.
 const AT_ONCE: usize = 60;
+/// Numbers that are computed at a time.
+const LANES: usize = 8;
 /// Half the distance of two neighbouring numbers of single precision at 1: what a product is rounded by.
 const ROUNDING: f32 = f32::EPSILON / 2.0;
 
@@ -94,25 +96,61 @@ impl Centers {
 
     /// The nearest of those that may be by their products with a value.
     fn nearest_by(&self, value: &[f32], sums: &[f32]) -> (u32, f64) {
-        let nearness = || {
-            sums.iter()
-                .zip(&self.offsets)
-                .map(|(sum, offset)| sum - offset)
-        };
-        let best = nearness().fold(f32::NEG_INFINITY, f32::max);
+        let sums = &sums[..self.offsets.len()];
+        let best = best_difference(sums, &self.offsets);
         let length = product(value, value).sqrt().max(self.longest);
         let error = self.dimensions as f32 * ROUNDING * length * length;
-        let may_be = (0..)
-            .zip(nearness())
-            .filter(|one| one.1 >= best - 2.0 * error);
-        let exact = may_be.map(|(number, _)| (number, self.apart(value, self.center(number))));
-        exact.fold(
-            (0, f64::INFINITY),
-            |best, one| {
-                if one.1 < best.1 { one } else { best }
-            },
-        )
+        let least = best - 2.0 * error;
+        let mut nearest = (0, f64::INFINITY);
+        for (nth, (sums, offsets)) in sums
+            .chunks(LANES)
+            .zip(self.offsets.chunks(LANES))
+            .enumerate()
+        {
+            if best_difference(sums, offsets) < least {
+                continue;
+            }
+            for (number, (sum, offset)) in (nth * LANES..).zip(sums.iter().zip(offsets)) {
+                if sum - offset >= least {
+                    let apart = self.apart(value, self.center(number as u32));
+                    if apart < nearest.1 {
+                        nearest = (number as u32, apart);
+                    }
+                }
+            }
+        }
+        nearest
     }
+}
+
+/// The largest difference of numbers, in lanes that do not wait for one another.
+fn best_difference(from: &[f32], less: &[f32]) -> f32 {
+    let (from, less) = (from.as_chunks::<LANES>(), less.as_chunks::<LANES>());
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let larger = |best: &mut f32, (from, less): (&f32, &f32)| {
+        let difference = from - less;
+        *best = if difference > *best {
+            difference
+        } else {
+            *best
+        };
+    };
+    for (from, less) in from.0.iter().zip(less.0) {
+        for (best, pair) in lanes.iter_mut().zip(from.iter().zip(less)) {
+            larger(best, pair);
+        }
+    }
+    let rest = from.1.iter().zip(less.1);
+    lanes
+        .iter_mut()
+        .zip(rest)
+        .for_each(|(best, pair)| larger(best, pair));
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The square of the distance between two points.
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum_over(a, b, |x, y| (x - y) * (x - y))
 }
 
 /// The sum of the products of components.
@@ -125,8 +163,8 @@ pub(super) fn sum_over<T>(a: &[f32], b: &[f32], made: impl Fn(f32, f32) -> T) ->
 where
     T: Copy + Default + AddAssign + Summed,
 {
-    let (a_lanes, b_lanes) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [T::default(); 8];
+    let (a_lanes, b_lanes) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [T::default(); LANES];
     for (a, b) in a_lanes.0.iter().zip(b_lanes.0) {
         for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
             *sum += made(*x, *y);

@@ -6,6 +6,7 @@
 //! | [`survey`] | the lists as they are, read once |
 //! | [`regroup`] | which lists are split, which dissolved, and which entries move for it |
 //! | [`moves`] | an entry that goes from one list to another |
+//! | [`relocation`] | the pages on which it goes |
 //! | `centers` | which centre is nearest |
 //! | `training` | where centres of a rebuild would be |
 //!
@@ -23,6 +24,7 @@ mod centers;
 pub mod edit;
 pub mod moves;
 pub mod regroup;
+pub mod relocation;
 pub mod survey;
 mod training;
 
@@ -55,34 +57,40 @@ pub fn survey_ms(figures: &IvfflatFigures) -> f64 {
     figures.vectors as f64 * dimensions * ADD_NS * 1e-6 + compared * COMPARE_NS * 1e-6
 }
 
-/// Time to move an entry, in milliseconds, as measured on 100,000 × 128 (see `benches/lists.rs`).
-const MOVE_MS: f64 = 0.004;
+/// Time to move a byte of an entry, in nanoseconds, and how often it is written to the log, with what is
+/// beside it and the list of moves, as measured on 100,000 × 128 (see `benches/lists.rs`).
+const MOVE_NS: f64 = 4.5;
+const LOGGED: f64 = 1.5;
 /// Share of the lists whose centres change, and of the entries that move, about.
 const CHANGED: f64 = 0.3;
+/// Pages whose entries move together when they go one by one: half of those that are written together,
+/// the others being where they go.
+pub const PAGES_TOGETHER: usize = relocation::MOST_PAGES / 2;
 
-/// Bytes of a page's image in the log, of pages that are being filled or emptied, and of a move in
-/// the list of moves, as measured there.
-const IMAGE_BYTES: f64 = 5500.0;
-const MOVE_BYTES: f64 = 300.0;
-/// Pages whose entries move together: half of those of a record of the log, the others being where
-/// they go.
-pub const PAGES_TOGETHER: usize = 16;
-
-/// Bytes that evening the sizes of lists writes, to the log and to the list of moves. An entry goes to
-/// any of the lists that change, so that the more these are the fewer go between the same pages.
-pub fn regrouping_bytes(figures: &IvfflatFigures) -> u64 {
+/// Bytes of the entries that move when the sizes of lists are evened.
+fn moved_bytes(figures: &IvfflatFigures) -> f64 {
     let entry = f64::from(figures.dimensions) * 4.0 + 16.0;
-    let per_page = (PAGE_SIZE as f64 / entry).floor().max(1.0);
-    let between = per_page * PAGES_TOGETHER as f64 / (CHANGED * figures.lists as f64).max(1.0);
-    let images = (2.0 / between).clamp(1.0 / per_page, 1.0);
-    (CHANGED * figures.vectors as f64 * (images * IMAGE_BYTES + MOVE_BYTES)) as u64
+    CHANGED * figures.vectors as f64 * entry
+}
+
+/// Bytes that evening the sizes of lists writes, to the log and to the list of moves.
+pub fn regrouping_bytes(figures: &IvfflatFigures) -> u64 {
+    (LOGGED * moved_bytes(figures)) as u64
+}
+
+/// Bytes of memory that it takes: where every entry goes, at worst, while that is sorted; which pages
+/// lists have; and what is on pages that are sorted anew, twice.
+pub fn regrouping_memory(figures: &IvfflatFigures) -> u64 {
+    let moves = 2 * figures.vectors * size_of::<Move>() as u64;
+    let pages = figures.pages * size_of::<u32>() as u64;
+    moves + pages + 2 * (relocation::MOST_SORTED * PAGE_SIZE) as u64
 }
 
 /// What evening the sizes of lists takes once the pages are in memory, in milliseconds.
 pub fn regrouping_ms(figures: &IvfflatFigures) -> f64 {
     let (vectors, lists) = (figures.vectors as f64, figures.lists as f64);
     let compared = vectors * 2.0 * CHANGED * lists * f64::from(figures.dimensions);
-    compared * COMPARE_NS * 1e-6 + CHANGED * vectors * MOVE_MS
+    compared * COMPARE_NS * 1e-6 + moved_bytes(figures) * MOVE_NS * 1e-6
 }
 
 /// What moving the centres takes, in milliseconds.

@@ -5,25 +5,26 @@
 //! find it twice or not at all, so whoever moves it makes sure that there is none.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde_json::{Value, json};
 
 use super::edit::ListEdit;
-use crate::vector_index::edit::Undo;
-use crate::vector_index::ivfflat::layout::{entries, entry};
-use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
-use crate::vector_index::page::{Pointed, RawPage, Tid};
+use super::relocation::{Chains, Spare};
+use crate::vector_index::edit::{Read, Undo, Write};
+use crate::vector_index::ivfflat::layout::entries;
+use crate::vector_index::page::{RawPage, Tid};
 use crate::vector_index::{HeapTid, PageSource, ReadError};
 
 /// Where an entry is that was not looked for yet, or is not in the list it should be in.
-const NOWHERE: Tid = Tid {
+pub(super) const NOWHERE: Tid = Tid {
     block: u32::MAX,
     offset: 0,
 };
 
-/// An entry that goes to another list. Written down as `(block,offset) from>to`, there are many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+/// An entry that goes to another list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Move {
     /// The row.
     pub row: HeapTid,
@@ -35,30 +36,46 @@ pub struct Move {
     pub at: Tid,
 }
 
-impl From<Move> for String {
-    fn from(one: Move) -> Self {
-        let HeapTid { block, offset } = one.row;
-        format!("({block},{offset}) {}>{}", one.from, one.to)
+/// One text for all of them, there are many: `3>17 120,4 120,5 >18 121,1` are two rows of block 120 that go from
+/// list 3 to list 17, and one of block 121 that goes from there to list 18.
+impl Write for Move {
+    fn write(changes: &[Self]) -> serde_json::Result<Value> {
+        let mut text = String::new();
+        let mut last = None;
+        for one in changes {
+            let said = match last {
+                Some((from, to)) if (from, to) == (one.from, one.to) => Ok(()),
+                Some((from, _)) if from == one.from => write!(text, ">{} ", one.to),
+                _ => write!(text, "{}>{} ", one.from, one.to),
+            };
+            let row = one.row;
+            said.and_then(|()| write!(text, "{},{} ", row.block, row.offset))
+                .map_err(serde_json::Error::custom)?;
+            last = Some((one.from, one.to));
+        }
+        Ok(json!([text.trim_end()]))
     }
 }
 
-impl TryFrom<String> for Move {
-    type Error = &'static str;
-
-    fn try_from(written: String) -> Result<Self, Self::Error> {
-        let read = || {
-            let (row, lists) = written.strip_prefix('(')?.split_once(") ")?;
-            let ((block, offset), (from, to)) = (row.split_once(',')?, lists.split_once('>')?);
-            let (block, offset) = (block.parse().ok()?, offset.parse().ok()?);
-            Some(Self {
-                row: HeapTid { block, offset },
-                from: from.parse().ok()?,
-                to: to.parse().ok()?,
-                at: NOWHERE,
-            })
-        };
-        read().ok_or("not a move from list to list")
+fn read_moves(text: &str) -> Option<Vec<Move>> {
+    let (mut moves, mut from, mut to) = (Vec::new(), None, None);
+    for word in text.split_ascii_whitespace() {
+        if let Some((new_from, new_to)) = word.split_once('>') {
+            if !new_from.is_empty() {
+                from = Some(new_from.parse().ok()?);
+            }
+            to = Some(new_to.parse().ok()?);
+        } else {
+            let (block, offset) = word.split_once(',')?;
+            let row = HeapTid {
+                block: block.parse().ok()?,
+                offset: offset.parse().ok()?,
+            };
+            let (from, to, at) = (from?, to?, NOWHERE);
+            moves.push(Move { row, from, to, at });
+        }
     }
+    Some(moves)
 }
 
 impl Undo for Move {
@@ -72,14 +89,31 @@ impl Undo for Move {
     }
 }
 
-/// A change to the lists of an index, as it is written down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+/// A change to the lists of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListChange {
     /// To one list.
     Edit(ListEdit),
     /// Of the list that an entry is in.
     Move(Move),
+}
+
+impl Read for ListChange {
+    fn read(written: Value) -> serde_json::Result<Vec<Self>> {
+        let values: Vec<Value> = serde_json::from_value(written)?;
+        let mut changes = Vec::new();
+        for value in values {
+            match value.as_str() {
+                Some(text) => {
+                    let wrong = || Error::custom(format!("no moves from list to list: {text}"));
+                    let moves = read_moves(text).ok_or_else(wrong)?;
+                    changes.extend(moves.into_iter().map(Self::Move));
+                }
+                None => changes.push(Self::Edit(serde_json::from_value(value)?)),
+            }
+        }
+        Ok(changes)
+    }
 }
 
 impl Undo for ListChange {
@@ -91,64 +125,22 @@ impl Undo for ListChange {
     }
 }
 
-/// Finds the page of each entry in the list it should be in. Reads every page once, those of lists
-/// twice.
-pub fn locate(source: &mut dyn PageSource, moves: &mut [Move]) -> Result<(), ReadError> {
-    let mut starts = Vec::new();
-    let list_pages = each_list(source, &mut |_, _, list| starts.push(list.start))?;
+/// Finds the page of each entry in the list it should be in, and the pages of all lists. Reads every page
+/// once, those of lists twice.
+pub fn locate(
+    source: &mut dyn PageSource,
+    moves: &mut [Move],
+    spare: Spare,
+) -> Result<Chains, ReadError> {
     let wanted = (0..).zip(moves.iter());
     let wanted: HashMap<(HeapTid, u32), usize> = wanted
         .map(|(nth, one)| ((one.row, one.from), nth))
         .collect();
-    each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
+    Chains::look(source, spare, &mut |list, block, bytes| {
         for (offset, entry) in entries(&RawPage::new(bytes)) {
             if let Some(&nth) = wanted.get(&(entry.row, list)) {
                 moves[nth].at = Tid { block, offset };
             }
         }
     })
-}
-
-/// A list that entries go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chain {
-    /// Where it stands.
-    pub at: Tid,
-    /// Its first page.
-    pub start: u32,
-    /// The first page that may have room.
-    pub room: u32,
-}
-
-/// The lists in order.
-pub fn chains(source: &mut dyn PageSource) -> Result<Vec<Chain>, ReadError> {
-    let mut chains = Vec::new();
-    each_list(source, &mut |_, at, list| {
-        let start = list.start;
-        let room = start;
-        chains.push(Chain { at, start, room });
-    })?;
-    Ok(chains)
-}
-
-/// What moves the entries of a page to the pages of their list before it.
-pub fn up(page: &RawPage<'_>, block: u32, list: u32) -> Vec<Move> {
-    let up = entries(page).map(|(offset, entry)| Move {
-        row: entry.row,
-        from: list,
-        to: list,
-        at: Tid { block, offset },
-    });
-    up.collect()
-}
-
-/// The line pointer of a row's entry on a page, most likely that where it was seen, and the bytes of
-/// the entry.
-pub fn entry_of<'a>(page: &RawPage<'a>, row: HeapTid, seen: u16) -> Option<(u16, &'a [u8])> {
-    let is_of = |offset: u16| match page.pointed(offset)? {
-        Pointed::Tuple(tuple) => (entry(tuple)?.row == row).then_some((offset, tuple)),
-        _ => None,
-    };
-    let others = || (1..=page.line_pointers()).find_map(is_of);
-    is_of(seen).or_else(others)
 }

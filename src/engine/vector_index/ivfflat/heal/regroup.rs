@@ -5,19 +5,23 @@
 //! move. Only lists whose centre changes are looked at closely: an entry of another can only
 //! belong to one of them now (the second of the necessary conditions of Xu et al., SPFresh:
 //! Incremental In-Place Update for Billion-Scale Vector Search, SOSP 2023; splitting the largest
-//! into the room of the smallest is DeDrift-Split of Baranchuk et al., ICCV 2023).
+//! into the room of the smallest is DeDrift-Split of Baranchuk et al., ICCV 2023), and only if it
+//! is farther from its own centre than half as far as that is from the nearest of these (the
+//! triangle inequality: Elkan, Using the Triangle Inequality to Accelerate k-Means, ICML 2003).
 
 use std::collections::BinaryHeap;
 
-use super::centers::Centers;
+use super::centers::{Centers, squared_distance};
 use super::edit::ListEdit;
 use super::moves::Move;
+use super::relocation::{Chains, Spare};
 use super::survey::{ListSurvey, append_floats, floats};
 use super::training::train;
 use crate::vector_index::inspection::InspectError;
 use crate::vector_index::ivfflat::directory::Directory;
+use crate::vector_index::ivfflat::drift::is_spherical;
 use crate::vector_index::ivfflat::layout::entries;
-use crate::vector_index::ivfflat::lists::{each_list, each_page_of_entries};
+use crate::vector_index::ivfflat::lists::each_list;
 use crate::vector_index::page::{RawPage, Tid};
 use crate::vector_index::shape::IndexShape;
 use crate::vector_index::value::Value;
@@ -32,10 +36,11 @@ const WORTH_IT: f64 = 0.9;
 const LEAST_PER_PART: usize = 4;
 /// How much nearer another centre must be, as a share: pgvector computes in single precision.
 const NEARER: f64 = 1e-6;
+/// Share of the square of the distance between two centres within which an entry is nearer to one of them for
+/// certain: a quarter, less what single precision may be wrong by.
+const AT_HOME: f64 = 0.2495;
 /// Entries compared at a time.
 const AT_ONCE: usize = 240;
-/// Bytes that a move takes in memory.
-pub const BYTES_PER_MOVE: u64 = size_of::<Move>() as u64;
 
 /// Where the centres of lists are to be, and so which entries belong where.
 pub struct Regrouping {
@@ -46,6 +51,9 @@ pub struct Regrouping {
     /// The lists whose centres change, ascending, and only their centres.
     changed: Vec<u32>,
     of_changed: Centers,
+    /// What is no farther from the centre of a list is no nearer to any of those that change, if it does not,
+    /// or that do not, if it does: the squares of these distances. None where directions are compared.
+    at_home: Vec<f64>,
     edits: Vec<ListEdit>,
 }
 
@@ -134,11 +142,14 @@ impl Regrouping {
             .iter()
             .map(|&list| &centers[list as usize * dimensions..][..dimensions])
             .collect();
+        let of_changed = Centers::new(shape, &of_changed.concat(), dimensions);
+        let at_home = at_home(shape, dimensions, &centers, &changed, &of_changed);
         Self {
             shape: shape.clone(),
             dimensions,
             all: Centers::new(shape, &centers, dimensions),
-            of_changed: Centers::new(shape, &of_changed.concat(), dimensions),
+            of_changed,
+            at_home,
             changed,
             edits,
         }
@@ -203,37 +214,62 @@ impl Regrouping {
     /// The list that each value belongs into, unless it is in it. `lists`: those they are in, all of
     /// which change, or none.
     fn belongs(&self, values: &[f32], lists: &[u32], are_changed: bool) -> Vec<Option<u32>> {
-        let among = match are_changed {
-            true => &self.all,
-            false => &self.of_changed,
-        };
-        let mut found = Vec::with_capacity(lists.len());
-        among.nearest_each(values, &mut |nth, best, apart| {
-            let best = match are_changed {
-                true => best,
-                false => self.changed[best as usize],
-            };
-            let value = &values[nth * self.dimensions..][..self.dimensions];
-            let own = self.all.apart(value, self.all.center(lists[nth]));
+        let value = |nth: usize| &values[nth * self.dimensions..][..self.dimensions];
+        let nearer = |nth: usize, best: u32, apart: f64| {
+            let own = self.all.apart(value(nth), self.all.center(lists[nth]));
             let is_nearer = own - apart > NEARER * apart.abs();
-            found.push((is_nearer && best != lists[nth]).then_some(best));
+            (is_nearer && best != lists[nth]).then_some(best)
+        };
+        let mut found = vec![None; lists.len()];
+        let mut undecided = Vec::new();
+        if are_changed && self.at_home.is_empty() {
+            undecided.extend(0..lists.len());
+        } else {
+            self.of_changed
+                .nearest_each(values, &mut |nth, best, apart| {
+                    let best = self.changed[best as usize];
+                    match !are_changed || apart <= self.at_home[best as usize] {
+                        true => found[nth] = nearer(nth, best, apart),
+                        false => undecided.push(nth),
+                    }
+                });
+        }
+        let left: Vec<f32> = undecided
+            .iter()
+            .flat_map(|&nth| value(nth))
+            .copied()
+            .collect();
+        self.all.nearest_each(&left, &mut |nth, best, apart| {
+            let nth = undecided[nth];
+            found[nth] = nearer(nth, best, apart);
         });
         found
     }
 
-    /// The entries that are not in the list they belong into. Reads every page once, those of lists
-    /// twice.
-    pub fn moves(&self, source: &mut dyn PageSource) -> Result<Vec<Move>, InspectError> {
-        let mut starts = Vec::new();
-        let list_pages = each_list(source, &mut |_, _, list| starts.push(list.start))?;
+    /// The entries that are not in the list they belong into, and the pages of all lists. Reads every
+    /// page once, those of lists twice.
+    pub fn moves(
+        &self,
+        source: &mut dyn PageSource,
+        spare: Spare,
+    ) -> Result<(Vec<Move>, Chains), ReadError> {
         let mut moves = Vec::new();
         let mut waiting: [(Vec<Seen>, Vec<f32>); 2] = Default::default();
-        each_page_of_entries(source, &starts, &list_pages, &mut |list, block, bytes| {
+        let chains = Chains::look(source, spare, &mut |list, block, bytes| {
             let is_changed = self.is_changed(list);
+            let home = self.at_home.get(list as usize).filter(|_| !is_changed);
             let (seen, values) = &mut waiting[usize::from(is_changed)];
             for (offset, entry) in entries(&RawPage::new(bytes)) {
                 let data = entry.value().unwrap_or_default();
-                if append_floats(&self.shape, self.dimensions, &data, values) {
+                let before = values.len();
+                if !append_floats(&self.shape, self.dimensions, &data, values) {
+                    continue;
+                }
+                let value = &values[before..];
+                let apart = || f64::from(squared_distance(value, self.all.center(list)));
+                if home.is_some_and(|&home| apart() <= home) {
+                    values.truncate(before);
+                } else {
                     let row = entry.row;
                     let at = Tid { block, offset };
                     seen.push(Seen { row, at, list });
@@ -246,7 +282,7 @@ impl Regrouping {
         for (is_changed, (seen, values)) in [false, true].into_iter().zip(&mut waiting) {
             self.compare(seen, values, is_changed, &mut moves);
         }
-        Ok(moves)
+        Ok((moves, chains))
     }
 
     fn compare(
@@ -268,6 +304,39 @@ impl Regrouping {
         }));
         values.clear();
     }
+}
+
+/// How far from each centre everything is nearer to it than to those of the other kind, changed or not.
+fn at_home(
+    shape: &IndexShape,
+    dimensions: usize,
+    centers: &[f32],
+    changed: &[u32],
+    of_changed: &Centers,
+) -> Vec<f64> {
+    let lists = 0..(centers.len() / dimensions) as u32;
+    let unchanged: Vec<u32> = lists
+        .filter(|list| changed.binary_search(list).is_err())
+        .collect();
+    if is_spherical(shape) || changed.is_empty() || unchanged.is_empty() {
+        return Vec::new();
+    }
+    let of = |lists: &[u32]| {
+        let center = |&list: &u32| &centers[list as usize * dimensions..][..dimensions];
+        lists.iter().flat_map(center).copied().collect::<Vec<f32>>()
+    };
+    let mut at_home = vec![0.0; centers.len() / dimensions];
+    let (of_these, of_those) = (of(changed), of(&unchanged));
+    let unchanged_centers = Centers::new(shape, &of_those, dimensions);
+    for (lists, values, others) in [
+        (changed, &of_these, &unchanged_centers),
+        (&unchanged, &of_those, of_changed),
+    ] {
+        others.nearest_each(values, &mut |nth, _, apart| {
+            at_home[lists[nth] as usize] = apart * AT_HOME;
+        });
+    }
+    at_home
 }
 
 /// Into how many parts to split which lists, and the lists to dissolve for their sake, the smallest
