@@ -44,7 +44,7 @@ const fn seen_from_table(
 }
 
 /// The 20th live element, which is on the ground layer and not the entry point.
-fn ordinary(file: &File) -> Place {
+pub fn ordinary(file: &File) -> Place {
     let entry = file.entry();
     let grounded = |place: &Place| file.level(*place) == 0 && *place != entry;
     let mut live = file.live().into_iter().filter(grounded);
@@ -240,6 +240,13 @@ pub const FAULTS: &[Fault] = &[
             file.put_place(tuple, slot + 6 * nth, (u32::MAX, 0));
         }
         element
+    }),
+    fault("alone_at_the_start", "warning", "no_links", |file| {
+        let entry = file.entry();
+        for layer in 0..=file.level(entry) {
+            file.set_links(entry, layer, &[]);
+        }
+        entry
     }),
     seen_from_table("row_left_out", "row_missing", |file| {
         let element = ordinary(file);

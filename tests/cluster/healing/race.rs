@@ -91,9 +91,15 @@ fn what_vacuum_and_insert_break_is_found_named_and_mended() {
     stage.execute(&format!("SELECT ruvector_dag_repair('t', '{issue}')"));
     let repair = stage.ended_repair("t");
     assert_eq!(repair.status, "succeeded", "{repair:?}");
-    let how: String =
-        stage.value("SELECT repair_type FROM ruvector_dag_repair_history('t') LIMIT 1");
-    assert_eq!(how, "in_place");
+    let row = stage
+        .client()
+        .query_one(
+            "SELECT repair_type, details::text FROM ruvector_dag_repair_history('t') LIMIT 1",
+            &[],
+        )
+        .expect("the repair");
+    let (how, details): (String, String) = (row.get(0), row.get(1));
+    assert_eq!(how, "in_place", "{details}");
     assert!(search(&stage).is_ok());
     let lost: i64 = stage.value(
         "SELECT (after->'hnsw'->>'orphans_with_rows')::bigint FROM ruvector_dag_repair_history('t') LIMIT 1",

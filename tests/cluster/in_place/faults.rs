@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::plant::{Plant, damage, quiet};
 use super::{identity, last};
 use crate::check::breaches;
-use crate::check::faults::{FAULTS, Fault, LIST_FAULTS};
+use crate::check::faults::{FAULTS, Fault, LIST_FAULTS, ordinary};
 use crate::check::pages::File;
 use crate::harness::{skip, vacuum};
 use crate::healing::stage::{Stage, options};
@@ -176,31 +176,29 @@ fn lists_get_their_own_pages_to_insert_into_and_all_other_damage_to_them_is_rebu
 
 #[test]
 fn where_it_is_not_mended_in_place_a_rebuild_follows() {
-    // Inserts begin at the entry point, which leads nowhere: what is put back finds no neighbours.
-    const ALONE: Fault = Fault {
-        name: "alone_at_the_start",
+    // How long its tuple is proves that its links are of another level than the element says.
+    const ANOTHER_LEVEL: Fault = Fault {
+        name: "another_level",
         plant: |file| {
-            let entry = file.entry();
-            for layer in 0..=file.level(entry) {
-                file.set_links(entry, layer, &[]);
-            }
-            entry
+            let element = ordinary(file);
+            file.item(element)[1] += 1;
+            element
         },
         severity: "warning",
-        check: "no_links",
+        check: "neighbor_count",
         heap: false,
     };
-    let stage = planted(&[&ALONE], "hnsw (v vector_l2_ops) WITH (m = 6)");
-    if stage.server.pgvector_version() < Some((0, 8, 0)) {
-        return skip(
-            "where_it_is_not_mended_in_place_a_rebuild_follows",
-            "inserts choose their neighbours otherwise before pgvector 0.8.0",
-        );
-    }
-    assert_eq!(repaired(&stage, ALONE.name), "index_rebuild succeeded");
+    let stage = planted(&[&ANOTHER_LEVEL], "hnsw (v vector_l2_ops) WITH (m = 6)");
+    assert_eq!(
+        repaired(&stage, ANOTHER_LEVEL.name),
+        "index_rebuild succeeded"
+    );
     let reason: String = stage.value(
         "SELECT details->>'in_place' FROM ruvector_dag_repair_history() ORDER BY repair_id LIMIT 1",
     );
-    assert_eq!(reason, "there are still 1 no_links");
-    assert_eq!(still_wrong(&stage, ALONE.name), Vec::<String>::new());
+    assert_eq!(reason, "there are still 1 neighbor_count");
+    assert_eq!(
+        still_wrong(&stage, ANOTHER_LEVEL.name),
+        Vec::<String>::new()
+    );
 }

@@ -247,6 +247,15 @@ pub fn points(count: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
         .collect()
 }
 
+/// How many links to these elements others have, those `from` which it is told.
+pub fn links_to(index: &Index, which: &[usize], from: impl Fn(usize) -> bool) -> usize {
+    let goes = |link: &&Link| matches!(link, Link::To(to) if which.contains(to));
+    let elements = index.elements.iter().enumerate();
+    let from = elements.filter(|(i, _)| from(*i));
+    from.map(|(_, el)| el.layers.iter().flatten().filter(goes).count())
+        .sum()
+}
+
 /// Takes every link to these elements out.
 pub fn cut_off(index: &mut Index, which: &HashSet<usize>) {
     for el in &mut index.elements {

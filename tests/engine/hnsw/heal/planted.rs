@@ -1,11 +1,14 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use ruvector_dag_healing_engine::vector_index::edit::PageEdit;
 use ruvector_dag_healing_engine::vector_index::hnsw::heal::{Change, Edit, Rung};
 
 use super::super::model::{El, Index, Link};
 use super::super::reference::reached;
-use super::{cut_off, grown, illegal_links, make, mend, orphans, plan, points, read_back};
+use super::{
+    cut_off, grown, illegal_links, links_to, make, mend, orphans, plan, points, read_back,
+};
 
 const NONE: [usize; 0] = [];
 
@@ -50,7 +53,7 @@ fn orphans_are_reached_again_and_nothing_else_is_lost() {
 #[test]
 fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
     let mut index = with_orphans(400, 20);
-    let lost: HashSet<usize> = orphans(&index).into_iter().collect();
+    let lost = orphans(&index);
     // Every layer is filled up with the nearest that are not orphans.
     let room = 2 * usize::from(index.m);
     for i in 0..index.elements.len() {
@@ -77,10 +80,61 @@ fn where_there_is_no_free_slot_a_link_that_can_be_spared_gives_way() {
     let after = mended(&index);
     assert_eq!(orphans(&after), NONE);
     // One link would do to reach each of so many, but not to find it among the neighbours of others.
-    let links = after.elements.iter().flat_map(|el| &el.layers[0]);
-    let to_lost = |link: &&Link| matches!(link, Link::To(to) if lost.contains(to));
-    let links = links.filter(to_lost).count();
+    let links = links_to(&after, &lost, |_| true);
     assert!(links > 2 * lost.len(), "{links} to {}", lost.len());
+}
+
+#[test]
+fn where_every_link_is_worth_keeping_the_longest_gives_way_to_a_shorter_one() {
+    // An element in the middle of four that are farther from each other than from it, and an orphan
+    // above it. Searches begin at the first of the four, which leads everywhere.
+    let at = |components: [f32; 3], links: &[usize]| El::ground(0, links).valued(&components);
+    let four = [
+        [0.0, 10.0, 0.0],
+        [10.0, 0.0, 0.0],
+        [0.0, -10.0, 0.0],
+        [-11.0, 0.0, 0.0],
+    ];
+    let mut elements: Vec<El> = (0..4)
+        .map(|nth| {
+            let others: Vec<usize> = (0..5).filter(|other| *other != nth).collect();
+            at(four[nth], &others)
+        })
+        .collect();
+    elements.push(at([0.0; 3], &[0, 1, 2, 3]));
+    elements.push(at([0.0, 0.0, 3.0], &[4, 0, 1, 2]));
+    let mut index = Index::new(2, elements);
+    index.entry = Some(Link::To(0));
+    assert_eq!(orphans(&index), [5]);
+    let middle = &mended(&index).elements[4].layers[0];
+    assert!(middle.contains(&Link::To(5)), "{middle:?}");
+    assert!(!middle.contains(&Link::To(3)), "{middle:?}");
+}
+
+#[test]
+fn many_orphans_are_linked_from_few_pages() {
+    let mut index = with_orphans(1200, 60);
+    index.per_page = 10;
+    let lost = orphans(&index);
+    let built = index.build();
+    let edits = plan(&built.pages, Rung::Link).edits;
+    let pages: HashSet<u32> = edits.iter().map(PageEdit::block).collect();
+    let mut pages_after = built.pages.clone();
+    assert_eq!(make(&mut pages_after, index.m, &edits).1, 0);
+    let after = read_back(&index, &built, &pages_after);
+    assert_eq!(orphans(&after), NONE);
+    let links = links_to(&after, &lost, |_| true);
+    // An orphan is led to by many, and of the pages with these the same serve several orphans.
+    assert!(
+        links >= 5 * lost.len(),
+        "{links} links to {} orphans",
+        lost.len()
+    );
+    assert!(
+        2 * links >= 9 * pages.len(),
+        "{links} links on {} pages",
+        pages.len()
+    );
 }
 
 #[test]
@@ -195,6 +249,62 @@ fn elements_without_rows_are_neither_linked_nor_linked_from() {
 }
 
 #[test]
+fn where_most_elements_have_no_rows_the_others_are_linked_past_them() {
+    let mut index = with_orphans(600, 60);
+    for i in (0..600).filter(|i| i % 15 != 1) {
+        index.elements[i].rows.clear();
+    }
+    let lost = orphans(&index);
+    for &i in &lost {
+        index.elements[i].layers[0].clear();
+    }
+    let after = mended(&index);
+    assert_eq!(orphans(&after), NONE);
+    for i in lost {
+        let links = &after.elements[i].layers[0];
+        assert!(links.iter().any(|link| *link != Link::Hole), "{i}");
+    }
+}
+
+#[test]
+fn where_searches_end_among_elements_without_rows_the_nearest_of_all_leads_on() {
+    let rowless = |element: El| El {
+        rows: Vec::new(),
+        ..element
+    };
+    // From where searches start the way to what is near the orphan ends there.
+    let mut index = Index::new(
+        2,
+        vec![
+            rowless(El::tall(0, &[&[], &[1, 3]]).valued(&[0.0])),
+            rowless(El::tall(1, &[&[2], &[0]]).valued(&[4.0])),
+            rowless(El::ground(2, &[1]).valued(&[4.1])),
+            El::tall(3, &[&[4], &[0]]).valued(&[-9.0]),
+            El::ground(4, &[3]).valued(&[-9.1]),
+            El::ground(5, &[]).valued(&[4.2]),
+        ],
+    );
+    index.entry = Some(Link::To(0));
+    assert_eq!(orphans(&index), [5]);
+    let after = mended(&index);
+    assert_eq!(orphans(&after), NONE);
+    assert!(after.elements[3].layers[0].contains(&Link::To(5)));
+    assert!(after.elements[5].layers[0].contains(&Link::To(3)));
+}
+
+#[test]
+fn an_element_that_is_reached_from_above_gets_links_on_the_ground() {
+    let mut index = grown(&points(200, 4, 5), 6);
+    let tall = index.elements.iter().rposition(|el| el.level > 0);
+    let tall = tall.expect("an element above the ground");
+    index.elements[tall].layers[0].clear();
+    assert_eq!(orphans(&index), NONE);
+    let links = mended(&index).elements[tall].layers[0].clone();
+    let count = links.iter().filter(|link| **link != Link::Hole).count();
+    assert!(count >= usize::from(index.m), "{count}");
+}
+
+#[test]
 fn what_must_not_be_linked_to_is_taken_out() {
     let mut index = grown(&points(200, 4, 9), 6);
     index.elements.push(El::ground(500, &[]).deleted());
@@ -250,6 +360,49 @@ fn a_high_element_that_leads_nowhere_is_no_place_to_start_from() {
     assert_eq!(plan(&index.build().pages, Rung::Entry).edits, []);
     let after = mended(&index);
     assert!(reached(&after).0.len() > before);
+}
+
+#[test]
+fn where_searches_start_at_an_element_that_leads_nowhere_it_gets_a_link() {
+    let gone = [Link::At((9_000, 1)), Link::Hole, Link::At((9_000, 3))];
+    type Layers = Vec<Vec<Link>>;
+    let spoil: [&dyn Fn(&mut Layers); 4] = [
+        &|layers| layers.iter_mut().for_each(Vec::clear),
+        &|layers| layers.iter_mut().for_each(|layer| *layer = gone.to_vec()),
+        // Only the ground is reached then, from one place.
+        &|layers| layers[1..].iter_mut().for_each(Vec::clear),
+        &|layers| layers[2] = vec![Link::To(200)],
+    ];
+    for (nth, spoil) in spoil.iter().enumerate() {
+        let mut index = grown(&points(200, 4, 5), 6);
+        index.elements.push(El::ground(500, &[]).deleted());
+        let Some(Link::To(entry)) = index.entry else {
+            panic!("no entry point");
+        };
+        let before = reached(&index).0.len();
+        spoil(&mut index.elements[entry].layers);
+        let built = index.build();
+        let edits = plan(&built.pages, Rung::Entry).edits;
+        let mut pages = built.pages.clone();
+        assert_eq!(make(&mut pages, index.m, &edits).1, 0);
+        let after = read_back(&index, &built, &pages);
+        assert_eq!(after.entry, index.entry);
+        assert_eq!(reached(&after).0.len(), before, "{nth}");
+        let shared = after.elements[entry].layers.iter().enumerate().rev();
+        let others = |layer: usize| {
+            let at_least = |(i, el): (usize, &El)| i != entry && usize::from(el.level) >= layer;
+            after.elements.iter().enumerate().any(at_least)
+        };
+        let (_, links) = shared
+            .into_iter()
+            .find(|(layer, _)| others(*layer))
+            .expect("others");
+        assert!(
+            matches!(links[0], Link::To(to) if !after.elements[to].deleted),
+            "{nth}: {links:?}"
+        );
+        assert_eq!(plan(&pages, Rung::Entry).edits, []);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ruvector_dag_healing_engine::vector_index::{HeapTid, ReadError};
 
 use super::super::model::{Built, Bytes, El, Index, Link};
 use super::super::source::Source;
-use super::{MEMORY, grown, illegal_links, make, orphans, points, read_back, shape};
+use super::{MEMORY, grown, illegal_links, links_to, make, orphans, points, read_back, shape};
 
 /// A table in which the rows of these elements are gone.
 struct Gone(HashSet<u32>);
@@ -69,14 +69,6 @@ fn few_left() -> (Index, Built, Vec<usize>, Vec<Edit>) {
 /// Every third element but the entry point.
 fn a_third(index: &Index) -> Vec<usize> {
     (1..index.elements.len()).filter(|i| i % 3 == 1).collect()
-}
-
-fn links_to(index: &Index, which: &[usize], from: impl Fn(usize) -> bool) -> usize {
-    let goes = |link: &&Link| matches!(link, Link::To(to) if which.contains(to));
-    let elements = index.elements.iter().enumerate();
-    let from = elements.filter(|(i, _)| from(*i));
-    from.map(|(_, el)| el.layers.iter().flatten().filter(goes).count())
-        .sum()
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The first rung: where searches start, and where inserts begin to look for room.
 //!
-//! The metapage alone is changed. Cost: a walk over the graph for each element that might be the
-//! new entry point.
+//! The metapage is changed; where searches start at an element that leads nowhere it gets a link.
+//! Cost: a walk over the graph for each element that might be the new entry point, or that the old
+//! one might lead to.
 
-use super::edit::{Edit, Judged};
+use super::edit::{Change, Edit, Judged};
+use super::prune::legal;
+use super::seen::Seen;
 use super::survey::Survey;
 use crate::vector_index::bitmap::Bitmap;
 use crate::vector_index::hnsw::HnswFigures;
@@ -52,17 +55,17 @@ pub(super) fn plan(survey: &Survey, source: &mut dyn PageSource) -> Result<Vec<E
         {
             edits.push(to_entry(survey, to));
         }
+        if let Some(entry) = entry {
+            edits.extend(lead_on(survey, entry, source)?);
+        }
         return Ok(edits);
     }
-    let mut missed = |from| -> Result<Bitmap, ReadError> {
-        Ok(reach(graph, from, &mut Pulse::new(source))?.missed)
-    };
-    let missed_now = missed(entry)?;
+    let missed_now = missed(survey, entry, source)?;
     let mut best: Option<(usize, usize)> = None;
     let on_top = |slot: &usize| graph.level(*slot) == top;
     let tried = with_rows().filter(on_top).chain(any().filter(on_top));
     for slot in tried.take(MAX_TRIED) {
-        let missed = missed(Some(slot))?;
+        let missed = missed(survey, Some(slot), source)?;
         let count = missed.iter().count();
         let loses_none = missed.iter().all(|slot| missed_now.contains(slot));
         if loses_none && best.is_none_or(|(least, _)| count < least) {
@@ -71,6 +74,74 @@ pub(super) fn plan(survey: &Survey, source: &mut dyn PageSource) -> Result<Vec<E
     }
     if let Some(to) = best.and_then(|(_, slot)| survey.judged(slot)) {
         edits.push(to_entry(survey, to));
+    }
+    Ok(edits)
+}
+
+/// What cannot be reached from an element.
+fn missed(
+    survey: &Survey,
+    from: Option<usize>,
+    source: &mut dyn PageSource,
+) -> Result<Bitmap, ReadError> {
+    Ok(reach(&survey.graph, from, &mut Pulse::new(source))?.missed)
+}
+
+/// Where searches start at an element that has no link where others are, on the highest layer that it
+/// shares with any, a link to that of them from which most is reached. pgvector before 0.8.4 could leave
+/// an entry point so, all of whose neighbours a vacuum had deleted.
+fn lead_on(
+    survey: &Survey,
+    entry: usize,
+    source: &mut dyn PageSource,
+) -> Result<Vec<Edit>, ReadError> {
+    let graph = &survey.graph;
+    let others = || {
+        let with_rows = graph.live.iter().filter(|&slot| graph.rows.contains(slot));
+        with_rows.filter(|&slot| slot != entry)
+    };
+    let Some(shared) = others().map(|slot| graph.level(slot)).max() else {
+        return Ok(Vec::new());
+    };
+    let shared = shared.min(graph.level(entry));
+    let leads_on = |layer| {
+        let mut targets = graph.links(entry, layer).iter();
+        targets.any(|&link| graph.live_slot(link).is_some_and(|slot| slot != entry))
+    };
+    // One whose links cannot be read is another matter.
+    if survey.has_no_links(entry) || (shared..=graph.level(entry)).any(leads_on) {
+        return Ok(Vec::new());
+    }
+    let mut best: Option<(usize, usize)> = None;
+    let on_layer = others().filter(|&slot| graph.level(slot) >= shared);
+    for slot in on_layer.take(MAX_TRIED) {
+        let count = missed(survey, Some(slot), source)?.iter().count();
+        if best.is_none_or(|(least, _)| count < least) {
+            best = Some((count, slot));
+        }
+    }
+    let to = best.and_then(|(_, slot)| survey.judged(slot));
+    let at = graph.slots.place(entry);
+    let seen = at.map_or(Ok(None), |at| Seen::at(source, at, survey.meta.m))?;
+    let (Some(to), Some(seen)) = (to, seen) else {
+        return Ok(Vec::new());
+    };
+    let change = |change| Edit::Links {
+        of: seen.judged,
+        tuple: seen.tuple,
+        layer: shared,
+        change,
+    };
+    let was = seen.layer(shared).to_vec();
+    // One behind a free slot, which nothing reads, is one again.
+    let stays = legal(source, &seen, shared, &was)?;
+    let mut edits = Vec::new();
+    if stays.is_empty() {
+        let (slot, to) = (0, vec![to]);
+        edits.push(change(Change::Append { slot, to }));
+    }
+    if was.iter().any(Option::is_some) {
+        edits.insert(0, change(Change::Prune { was, stays }));
     }
     Ok(edits)
 }

@@ -3,11 +3,17 @@
 //! For each such element a search for its own value tells the reached elements near it. One of
 //! them gets a link to it: into a free slot, else in place of a link whose other end is reached
 //! without it, has links enough, and is nearer to another that stays (Malkov and Yashunin's
-//! criterion for a link that need not be kept). Elements without links of their own get some.
+//! criterion for a link that need not be kept), or farther than it. Elements without links of their
+//! own get some, reached or not. Where many orphans need many links each, few pages serve them (see
+//! `shared`); where most elements have no rows they are linked past these (see `rowless`).
 //! No link of the tree is cut (see `draft`). Cost: a search in memory for each element, the page
-//! of each value, one page written for each link.
+//! of each value, one page written for each link at most.
 
-use std::collections::HashSet;
+mod cover;
+mod rowless;
+mod shared;
+
+use std::collections::{HashMap, HashSet};
 
 use super::PAGE_MS;
 use super::draft::Draft;
@@ -100,28 +106,34 @@ pub(super) fn plan(
     most: usize,
 ) -> Result<Linked, ReadError> {
     let orphans: Vec<usize> = survey.orphans().collect();
-    if orphans.is_empty() || survey.entry().is_none() {
+    let lonely: Vec<usize> = rowless::lonely(survey).collect();
+    if orphans.is_empty() && lonely.is_empty() || survey.entry().is_none() {
         return Ok(Linked {
             left: orphans.len() as u64,
             ..Linked::default()
         });
     }
     let slots = survey.graph.slots.count();
+    let live = survey.graph.live.iter().count();
+    let enough = enough(orphans.len(), live, survey.meta.m);
+    let each = shared::bytes_per_orphan(2 * usize::from(survey.meta.m));
+    let together = match shared::is_worth_it(orphans.len(), enough, source.block_count()?) {
+        true => orphans.len().min(survey.room / 4 / each),
+        false => 0,
+    };
     let mut linker = Linker {
         draft: Draft::new(survey, source)?,
-        values: Values::new(shape, slots, survey.room),
+        values: Values::new(shape, slots, survey.room - together * each),
         search: Search::new(slots),
         source,
         owners: Owners::default(),
+        near: HashMap::new(),
         most,
-        enough: enough(
-            orphans.len(),
-            survey.graph.live.iter().count(),
-            survey.meta.m,
-        ),
+        enough,
+        looks: rowless::MAX_LOOKS,
     };
     let mut patients = Vec::new();
-    let every = orphans.len().div_ceil(PATIENTS);
+    let every = orphans.len().div_ceil(PATIENTS).max(1);
     for &orphan in orphans.iter().step_by(every) {
         if let Some(at) = survey.graph.slots.place(orphan) {
             let seen = Seen::at(linker.source, at, survey.meta.m)?;
@@ -129,23 +141,22 @@ pub(super) fn plan(
         }
     }
     if orphans.len() as f64 * MET_BY_A_SEARCH > f64::from(linker.source.block_count()?) {
-        let live = survey.graph.live.iter().count();
         let dimensions = survey.meta.dimensions as usize;
         linker
             .values
             .fetch_all(linker.source, &survey.graph, live, dimensions)?;
     }
     let mut order = sources_first(&linker.draft, &orphans);
+    linker.link_from_shared_pages(&order[..together])?;
     for nth in 0..MAX_TRIES {
         let mut given = Vec::new();
         for (at, &orphan) in order.iter().enumerate() {
-            if at % PULSE == 0 {
-                linker.source.block_count()?;
-            }
+            linker.pulse(at)?;
             if linker.owners.count >= linker.most {
                 break;
             }
-            if linker.give_links(orphan)? {
+            // What cannot be reached yet may be linked from what is reached by then.
+            if linker.give_links(orphan)? || !linker.draft.is_reached(orphan) {
                 given.push(orphan);
             }
         }
@@ -154,6 +165,12 @@ pub(super) fn plan(
         order = if nth == 0 { order } else { given };
         let few = linker.enough.min(survey.meta.m).max(2);
         order.retain(|&orphan| u16::from(linker.draft.in_degree(orphan)) < few);
+    }
+    for (at, &slot) in lonely.iter().enumerate() {
+        linker.pulse(at)?;
+        if linker.owners.count < linker.most {
+            linker.complete(slot)?;
+        }
     }
     let is_left = |orphan: &&usize| !linker.draft.is_reached(**orphan);
     let left = orphans.iter().filter(is_left).count() as u64;
@@ -186,41 +203,66 @@ struct Linker<'a> {
     search: Search,
     source: &'a mut dyn PageSource,
     owners: Owners,
+    /// What is near to some of the orphans, as far as they were searched for already.
+    near: HashMap<usize, Vec<Near>>,
     most: usize,
     /// Links that each orphan shall have to it.
     enough: u16,
+    /// Elements that may still be looked at where searches find none with rows.
+    looks: usize,
 }
 
 impl Linker<'_> {
+    /// Lets the source end it, now and then.
+    fn pulse(&mut self, nth: usize) -> Result<(), ReadError> {
+        match nth % PULSE {
+            0 => self.source.block_count().map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Sees to it that a search for an element's own value finds it, and that those for others do.
     /// Tells whether it was not found.
     fn give_links(&mut self, orphan: usize) -> Result<bool, ReadError> {
-        let graph = &self.draft.survey.graph;
-        self.values.fetch(self.source, graph, &[orphan])?;
-        let Some(value) = self.values.get(orphan).cloned() else {
+        let known = self.near.remove(&orphan);
+        let is_linked = known.is_some() && self.draft.is_reached(orphan);
+        let found = match known {
+            Some(near) => Some(near),
+            None => self.search_for(orphan, WIDTH)?,
+        };
+        let Some(near) = found else {
             return Ok(false);
         };
-        let near =
-            self.search
-                .nearest(&self.draft, &mut self.values, self.source, &value, WIDTH)?;
         if near.iter().any(|near| near.slot == orphan) {
             self.strengthen(orphan, &near)?;
             return Ok(false);
         }
+        let graph = &self.draft.survey.graph;
         self.values.fetch(self.source, graph, &[orphan])?;
-        let own = self.values.rank(&value, orphan);
+        let own = self.values.apart(orphan, orphan);
         let all_as_near = near.len() >= WIDTH && near.iter().all(|near| near.rank <= own);
         if all_as_near && self.draft.is_reached(orphan) {
             return Ok(false);
         }
-        let near: Vec<Near> = near
-            .into_iter()
-            .filter(|near| near.slot != orphan && graph.rows.contains(near.slot))
-            .collect();
+        let near = self.others_with_rows(orphan, near)?;
         self.fill(orphan, &near)?;
-        let given = self.link(orphan, &near)?;
+        let given = is_linked || self.link(orphan, &near)?;
         self.strengthen(orphan, &near)?;
         Ok(given)
+    }
+
+    /// What a search for the value of an element finds; none where that cannot be read.
+    fn search_for(&mut self, slot: usize, width: usize) -> Result<Option<Vec<Near>>, ReadError> {
+        let graph = &self.draft.survey.graph;
+        self.values.fetch(self.source, graph, &[slot])?;
+        let Some(value) = self.values.get(slot).cloned() else {
+            return Ok(None);
+        };
+        let (draft, values) = (&self.draft, &mut self.values);
+        let near = self
+            .search
+            .nearest(draft, values, self.source, &value, width)?;
+        Ok(Some(near))
     }
 
     /// The links on the ground layer that an element has or will have, if they can be changed.
@@ -311,8 +353,14 @@ impl Linker<'_> {
     }
 
     fn is_written(&self, slot: usize) -> bool {
+        self.page(slot)
+            .is_some_and(|page| self.owners.writes_to(page))
+    }
+
+    /// The page that an element is on, and as a rule its links.
+    fn page(&self, slot: usize) -> Option<u32> {
         let place = self.draft.survey.graph.slots.place(slot);
-        place.is_some_and(|place| self.owners.writes_to(place.block))
+        place.map(|place| place.block)
     }
 
     /// Has an element with a free slot link to another; tells whether it does now.
@@ -351,7 +399,7 @@ impl Linker<'_> {
         let Some(links) = links.filter(|links| !links.contains(&to.at)) else {
             return Ok(false);
         };
-        let Some((nth, was)) = self.spare(owner, &links)? else {
+        let Some((nth, was)) = self.spare(owner, &links, to.at)? else {
             return Ok(false);
         };
         let links = self.owners.replace(owner, nth, was, to);
@@ -359,13 +407,20 @@ impl Linker<'_> {
         Ok(true)
     }
 
-    /// The farthest link of an element that it need not keep, if there is one.
-    fn spare(&mut self, owner: usize, links: &[Tid]) -> Result<Option<(usize, Judged)>, ReadError> {
+    /// The farthest link of an element that it need not keep beside one to another; if there is none, the
+    /// farthest, if that leads farther. So does pgvector when it links to what is inserted.
+    fn spare(
+        &mut self,
+        owner: usize,
+        links: &[Tid],
+        to: Tid,
+    ) -> Result<Option<(usize, Judged)>, ReadError> {
         let survey = self.draft.survey;
         let graph = &survey.graph;
         let slots: Vec<Option<usize>> = links.iter().map(|link| graph.find(*link)).collect();
         let mut wanted: Vec<usize> = slots.iter().flatten().copied().collect();
-        wanted.push(owner);
+        let new = graph.find(to);
+        wanted.extend([owner].into_iter().chain(new));
         self.values.fetch(self.source, graph, &wanted)?;
         let Some(value) = self.values.get(owner) else {
             return Ok(None);
@@ -387,9 +442,11 @@ impl Linker<'_> {
             let by = |(at, by): (usize, &Option<usize>)| {
                 at != nth && by.is_some_and(|by| self.rank(other, by) <= rank)
             };
-            slots.iter().enumerate().any(by)
+            slots.iter().chain([&new]).enumerate().any(by)
         };
-        let found = spare.into_iter().find(is_occluded);
+        let reach = new.map_or(f64::INFINITY, |new| self.values.rank(value, new));
+        let farthest = spare.first().copied().filter(|&(rank, ..)| rank > reach);
+        let found = spare.into_iter().find(is_occluded).or(farthest);
         Ok(found.and_then(|(_, nth, slot)| Some((nth, survey.judged(slot)?))))
     }
 

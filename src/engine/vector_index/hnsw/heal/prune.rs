@@ -58,7 +58,7 @@ pub(super) fn plan(
 }
 
 /// The links of a layer that may stay.
-fn legal(
+pub(super) fn legal(
     source: &mut dyn PageSource,
     seen: &Seen,
     layer: u8,
