@@ -240,6 +240,63 @@ fn searches_may_start_at_any_element_of_the_value() {
 }
 
 #[test]
+fn searches_that_start_beside_an_element_of_the_value_do_not_go_there() {
+    let usual = usual();
+    let zeroes = (0..600).filter(|&nth| is_zero(&usual, nth));
+    let Some(Link::To(entry)) = usual.entry else {
+        panic!("an entry point");
+    };
+    for beside in zeroes.step_by(12) {
+        // The only two on the highest layer.
+        let mut index = usual.clone();
+        let top = usual.elements[entry].level + 1;
+        for (nth, other) in [(entry, beside), (beside, entry)] {
+            let el = &mut index.elements[nth];
+            el.level = top;
+            el.layers.resize(usize::from(top), Vec::new());
+            el.layers.push(vec![Link::To(other)]);
+        }
+        let after = rewritten(&index);
+        let found = share_found(&after, 40);
+        assert!(found > 0.95, "{found} beside element {beside}");
+        assert_eq!(orphans(&after), NONE);
+        assert_eq!(plan(&after.build().pages, Rung::Entry).edits, []);
+    }
+}
+
+/// What searches 40 wide find, each for the value of another ordinary element.
+fn searches(index: &Index) -> Vec<Vec<usize>> {
+    let ordinary = (0..index.elements.len()).filter(|&nth| !is_zero(index, nth));
+    ordinary
+        .map(|nth| search(index, &index.elements[nth].components, 40))
+        .collect()
+}
+
+#[test]
+fn searches_for_other_values_hardly_ever_come_to_what_stands_behind() {
+    let mut index = usual();
+    // What most of them look at is nearest to the value.
+    let mut looks = vec![0; 600];
+    for found in searches(&rewritten(&index)) {
+        found.into_iter().for_each(|nth| looks[nth] += 1);
+    }
+    let mut ordinary: Vec<usize> = (0..600).filter(|&nth| !is_zero(&index, nth)).collect();
+    ordinary.sort_by_key(|&nth| std::cmp::Reverse(looks[nth]));
+    for &nth in &ordinary[..12] {
+        let components = &mut index.elements[nth].components;
+        components.iter_mut().for_each(|x| *x *= 0.97);
+    }
+    let after = rewritten(&index);
+    let mut links_to = vec![0; 600];
+    edges(&after).for_each(|(_, to)| links_to[to] += 1);
+    let is_behind = |nth: &usize| is_zero(&after, *nth) && links_to[*nth] < 100;
+    let searches = searches(&after);
+    let ended_behind = searches.iter().filter(|found| found.iter().any(is_behind));
+    let share = ended_behind.count() as f64 / searches.len() as f64;
+    assert!(share < 0.26, "{share} of them");
+}
+
+#[test]
 fn elements_without_rows_are_led_to_by_nothing_new() {
     let mut index = usual();
     let ghosts: Vec<usize> = (3..600)

@@ -371,7 +371,7 @@ fn where_searches_start_at_an_element_that_leads_nowhere_it_gets_a_link() {
         &|layers| layers.iter_mut().for_each(|layer| *layer = gone.to_vec()),
         // Only the ground is reached then, from one place.
         &|layers| layers[1..].iter_mut().for_each(Vec::clear),
-        &|layers| layers[2] = vec![Link::To(200)],
+        &|layers| layers[1..].fill(vec![Link::To(200)]),
     ];
     for (nth, spoil) in spoil.iter().enumerate() {
         let mut index = grown(&points(200, 4, 5), 6);

@@ -87,9 +87,9 @@ fn missed(
     Ok(reach(&survey.graph, from, &mut Pulse::new(source))?.missed)
 }
 
-/// Where searches start at an element that has no link where others are, on the highest layer that it
-/// shares with any, a link to that of them from which most is reached. pgvector before 0.8.4 could leave
-/// an entry point so, all of whose neighbours a vacuum had deleted.
+/// Where searches start at an element that leads nowhere above the ground, a link on the highest layer
+/// that it shares with others, to that of them from which most is reached. pgvector before 0.8.4 could
+/// leave an entry point so, all of whose neighbours a vacuum had deleted.
 fn lead_on(
     survey: &Survey,
     entry: usize,
@@ -109,7 +109,7 @@ fn lead_on(
         targets.any(|&link| graph.live_slot(link).is_some_and(|slot| slot != entry))
     };
     // One whose links cannot be read is another matter.
-    if survey.has_no_links(entry) || (shared..=graph.level(entry)).any(leads_on) {
+    if survey.has_no_links(entry) || (shared.min(1)..=graph.level(entry)).any(leads_on) {
         return Ok(Vec::new());
     }
     let mut best: Option<(usize, usize)> = None;

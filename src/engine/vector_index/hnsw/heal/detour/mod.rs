@@ -5,10 +5,11 @@
 //! front, which lead on to ordinary elements spread over the graph and to nothing of the value
 //! besides themselves: a search that meets them has a few more rows and goes on. What lost its
 //! links finds its neighbours anew. The rest of the value stands behind: a search for the value
-//! itself comes to it through a few gates, the elements that such a search looks at anyway.
+//! itself comes to it through a few gates, elements that such a search looks at and others hardly.
 //! Above the ground nothing leads to the value. Cost: what a build costs, without the value.
 
 mod crowd;
+mod gates;
 mod join;
 mod lists;
 
@@ -16,7 +17,7 @@ use std::collections::HashSet;
 
 use super::PAGE_MS;
 use super::edit::{Change, Edit, Judged};
-use super::link::{WIDTH, WRITE_MS, look_ms};
+use super::link::{WRITE_MS, look_ms};
 use super::search::Search;
 use super::survey::Survey;
 use super::values::Values;
@@ -29,8 +30,6 @@ use crowd::Crowd;
 use join::Joiner;
 use lists::Lists;
 
-/// Elements from which a search for the value comes to the rest of it.
-const GATES: usize = 4;
 /// Searches after which the source may end it.
 const PULSE: usize = 64;
 
@@ -180,35 +179,6 @@ impl Joiner<'_> {
         }
     }
 
-    /// Has the elements nearest to the value that a search for it looks at lead to the rest of it.
-    fn open_gates(&mut self) -> Result<Vec<usize>, ReadError> {
-        let (graph, rest) = (&self.survey.graph, self.crowd.rest());
-        self.values.fetch(self.source, graph, &rest[..1])?;
-        let Some(value) = self.values.get(rest[0]).cloned() else {
-            return Ok(Vec::new());
-        };
-        let near =
-            self.search
-                .nearest(&self.lists, &mut self.values, self.source, &value, WIDTH)?;
-        let may = |slot: &usize| !self.crowd.contains(*slot) && self.survey.has_sound_links(*slot);
-        let gates: Vec<usize> = near
-            .into_iter()
-            .map(|near| near.slot)
-            .filter(may)
-            .take(GATES)
-            .collect();
-        for (nth, &gate) in gates.iter().enumerate() {
-            let mut links = self.lists.links(gate, 0).to_vec();
-            if links.len() >= self.lists.room(0) {
-                // The farthest but one: the last may lead to the front.
-                links.remove(links.len() - 2);
-            }
-            links.push(rest[nth * rest.len() / gates.len()] as u32);
-            self.lists.set(gate, 0, links);
-        }
-        Ok(gates)
-    }
-
     /// What makes the links so: first those of the front and the gates, then those of ordinary
     /// elements, so that nothing is cut off before there is another way to it.
     fn edits(&mut self, gates: &[usize]) -> Result<Vec<Edit>, ReadError> {
@@ -227,7 +197,11 @@ impl Joiner<'_> {
             for layer in 0..=graph.level(slot) {
                 let (was, to) = (graph.links(slot, layer), self.lists.links(slot, layer));
                 let was_slots = was.iter().map(|&link| graph.live_slot(link));
-                if was_slots.eq(to.iter().map(|&to| Some(to as usize))) || to.is_empty() {
+                // Above the ground one that shares a layer with the value alone is left by itself.
+                let is_needed = layer == 0 || self.crowd.contains(slot);
+                if was_slots.eq(to.iter().map(|&to| Some(to as usize)))
+                    || to.is_empty() && is_needed
+                {
                     continue;
                 }
                 let judged = |slot: Option<usize>| slot.and_then(|slot| self.survey.judged(slot));
