@@ -11,7 +11,7 @@ const STATEMENT_TIMEOUT: c_int = 3;
 /// OID of `pg_db_role_setting`; the same in all majors.
 pub const DB_ROLE_SETTING_RELATION: pg_sys::Oid = pg_sys::Oid::from_u32(2964);
 
-// What the bindings leave out (utils/timeout.h), and signal handlers, which must be the
+// What the bindings leave out (utils/timeout.h, catalog/pg_db_role_setting.h), and signal handlers, which must be the
 // server's own functions and not the bindings' guarded wrappers.
 unsafe extern "C-unwind" {
     fn enable_timeout_after(id: c_int, delay_ms: c_int);
@@ -21,6 +21,13 @@ unsafe extern "C-unwind" {
     #[link_name = "StatementCancelHandler"]
     fn cancel(signal: c_int);
     fn GetCurrentStatementStartTimestamp() -> i64;
+    fn ApplySetting(
+        snapshot: pg_sys::Snapshot,
+        database: pg_sys::Oid,
+        role: pg_sys::Oid,
+        settings: pg_sys::Relation,
+        source: pg_sys::GucSource::Type,
+    );
     /// The server's own function: errors pass through it as they were raised.
     pub fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
@@ -42,6 +49,24 @@ pub fn cancel_after(time: Duration) {
     // SAFETY: InitPostgres has registered the timer in every process with a database
     // connection, and only such processes call this.
     unsafe { enable_timeout_after(STATEMENT_TIMEOUT, ms) }
+}
+
+/// Has this process take over what its database gives to new connections by now, as when it
+/// connected. Inside a transaction.
+pub fn apply_database_settings() {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: as InitPostgres does it; what is opened is closed, or ends with the transaction.
+    unsafe {
+        let settings = pg_sys::table_open(DB_ROLE_SETTING_RELATION, lock);
+        let newest = pg_sys::GetCatalogSnapshot(DB_ROLE_SETTING_RELATION);
+        let snapshot = pg_sys::RegisterSnapshot(newest);
+        let (database, source) = (pg_sys::MyDatabaseId, pg_sys::GucSource::PGC_S_DATABASE);
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            ApplySetting(snapshot, database, pg_sys::InvalidOid, settings, source);
+        });
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(settings, lock);
+    }
 }
 
 /// Has `SIGTERM` end this process at its next interrupt check, `SIGHUP` ask for the settings to

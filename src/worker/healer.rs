@@ -17,7 +17,7 @@ use crate::pg::history::RepairRow;
 use crate::pg::shmem::{self, Departure, HealerState, Request, Task};
 use crate::pg::world::HealerWorld;
 use crate::pg::xact::{Snapshot, transaction};
-use crate::pg::{captures, catalog, detached, executor, guc, history, journal, lifecycle};
+use crate::pg::{captures, catalog, compat, detached, executor, guc, history, journal, lifecycle};
 
 /// Rest after a cycle that failed, doubled by each further one.
 const REST: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ pub fn run(place: usize) {
         return;
     };
     lifecycle::connect(Some(database));
-    let settings = transaction(Snapshot::Active, catalog::database_settings);
+    let settings = transaction(Snapshot::Active, settings_in_force);
     let last = transaction(Snapshot::Active, journal_of_this_database);
     let (Ok(settings), Ok(Some(last_cycle))) = (settings, last) else {
         captures::listen_no_more(database);
@@ -120,6 +120,14 @@ fn clear_up_request(task: Task, row: &RepairRow) -> Request {
 
 fn interval(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX / 1000) * 1000
+}
+
+/// The settings of this database, which are in force then: what was set since this process connected
+/// would not be told from what it has, and recall be measured with another setting than sessions have.
+fn settings_in_force() -> Result<String, PortError> {
+    let settings = catalog::database_settings()?;
+    compat::apply_database_settings();
+    Ok(settings)
 }
 
 /// The end of the last cycle, or nothing where the extension is not installed.

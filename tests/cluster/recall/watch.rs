@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::harness::{Options, Server, skip};
+use crate::workers::healer;
 
 /// A measurement that was slow, as on a busy machine, is followed by a pause of a hundred times that.
 const SOON: Duration = Duration::from_secs(120);
@@ -72,4 +73,56 @@ fn low_recall_is_noticed_in_the_background_and_its_end_as_well() {
     assert!(counted <= 1, "{counted} scans are in the statistics");
     let log = server.log();
     assert!(!log.contains("WARNING") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn what_is_set_for_the_database_while_the_healer_connects_is_what_it_measures_with() {
+    let options = Options::new()
+        .setting("ruvector.dag_healing_enabled", "off")
+        .setting("ruvector.dag_healing_interval_ms", 200);
+    let server = Server::start(options);
+    if server.pgvector_version().is_none() {
+        return skip(
+            "what_is_set_for_the_database_while_the_healer_connects_is_what_it_measures_with",
+            "no pgvector",
+        );
+    }
+    server.create_database("app", &["vector", "ruvector_dag_healing"]);
+    server.execute(
+        "app",
+        "CREATE TABLE docs (v vector(3));
+         INSERT INTO docs SELECT ARRAY[i, 1, 2]::vector FROM generate_series(1, 2000) i;
+         CREATE INDEX docs_idx ON docs USING hnsw (v vector_l2_ops)",
+    );
+    let mut looking = server.client("app");
+    let mut is_measured_with = |setting: &str| {
+        server.wait_until(setting, SOON, || {
+            let search = "SELECT look->'recall'->'heartbeat'->'circumstances'->>'search'
+                 FROM ruvector_dag_healing.index_state";
+            let found = looking.query_opt(search, &[]).expect("a look");
+            let search: Option<String> = found.and_then(|row| row.get(0));
+            search == Some(format!("hnsw.ef_search = {setting}"))
+        });
+    };
+    is_measured_with("40");
+    let pid = healer(&server, "app").expect("a healer");
+    let mut client = server.client("postgres");
+    // Whoever connects waits for so long after it was given the settings of its database.
+    server.set("post_auth_delay", "4s");
+    client
+        .execute("SELECT pg_terminate_backend($1)", &[&pid])
+        .expect("its end");
+    let next =
+        "SELECT FROM pg_stat_activity WHERE pid <> $1 AND backend_type LIKE 'ruvector%healer'";
+    server.wait_until("another healer connects", SOON, || {
+        client
+            .query_opt(next, &[&pid])
+            .expect("processes")
+            .is_some()
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    client
+        .batch_execute("ALTER DATABASE app SET hnsw.ef_search = 17")
+        .expect("a setting");
+    is_measured_with("17");
 }
