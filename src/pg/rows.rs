@@ -10,6 +10,8 @@ pub struct Rows {
     pub info: *mut pg_sys::IndexInfo,
     pub slot: *mut pg_sys::TupleTableSlot,
     estate: *mut pg_sys::EState,
+    /// Blocks of the table, as far as they had to be known.
+    blocks: u32,
 }
 
 impl Rows {
@@ -29,6 +31,7 @@ impl Rows {
                 info: pg_sys::BuildIndexInfo(index),
                 slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
                 estate,
+                blocks: 0,
             }
         }
     }
@@ -68,12 +71,26 @@ impl Rows {
         !found && all_dead
     }
 
+    /// Whether a row is on a page of the table: an index may say anything, and to read past the end
+    /// raises an error.
+    fn is_on_a_page(&mut self, row: &HeapTid) -> bool {
+        if row.block >= self.blocks {
+            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+            // SAFETY: the table is open.
+            self.blocks = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.heap, fork) };
+        }
+        row.block < self.blocks
+    }
+
     /// Puts the row of a HOT chain that the snapshot sees into the slot: whether there is one, and
-    /// else whether all of them are dead to everybody.
+    /// else whether all of them are dead to everybody. Of one past the end of the table neither.
     ///
     /// # Safety
     /// Inside a transaction with an active snapshot.
     unsafe fn fetch(&mut self, row: &HeapTid) -> (bool, bool) {
+        if !self.is_on_a_page(row) {
+            return (false, false);
+        }
         // SAFETY: the fetch is ended below; the slot belongs to the heap, and keeps its row pinned.
         unsafe {
             let mut tid = item_pointer(row);

@@ -345,7 +345,7 @@ pub const LIST_FAULTS: &[Fault] = &[
 ];
 
 /// The first page of a list, by its number from 1.
-fn list_page(file: &mut File, list: u16) -> u32 {
+pub fn list_page(file: &mut File, list: u16) -> u32 {
     let start = file.item((1, list))[..4].try_into().expect("4 bytes");
     u32::from_le_bytes(start)
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::plant::{Plant, damage, quiet};
 use super::{identity, last};
 use crate::check::breaches;
-use crate::check::faults::{FAULTS, Fault, LIST_FAULTS, ordinary};
+use crate::check::faults::{FAULTS, Fault, LIST_FAULTS, list_page, ordinary};
 use crate::check::pages::File;
 use crate::harness::{skip, vacuum};
 use crate::healing::stage::{Stage, options};
@@ -172,6 +172,36 @@ fn lists_get_their_own_pages_to_insert_into_and_all_other_damage_to_them_is_rebu
         wrong.extend(rest.map(|rest| format!("{}: {rest}", fault.name)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn entries_for_rows_past_the_end_of_the_table_keep_nobody_from_rebuilding() {
+    // So many of them that some are drawn for the comparison.
+    const PAST_THE_TABLE: Fault = Fault {
+        name: "past_the_table",
+        plant: |file| {
+            let start = list_page(file, 1);
+            for nth in 1..=40 {
+                file.put_place((start, nth), 0, (30_000, nth));
+            }
+            (start, 1)
+        },
+        severity: "error",
+        check: "row_of_entry_missing",
+        heap: true,
+    };
+    let stage = planted(
+        &[&PAST_THE_TABLE],
+        "ivfflat (v vector_l2_ops) WITH (lists = 4)",
+    );
+    assert_eq!(
+        repaired(&stage, PAST_THE_TABLE.name),
+        "index_rebuild succeeded"
+    );
+    assert_eq!(
+        still_wrong(&stage, PAST_THE_TABLE.name),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
