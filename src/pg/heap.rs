@@ -25,7 +25,6 @@ pub struct Table {
     value: Vec<u8>,
     strategy: pg_sys::BufferAccessStrategy,
     page: Box<[u8; PAGE_SIZE]>,
-    known_blocks: u32,
 }
 
 /// Runs `work` with a table as one of its indexes sees it, acting as its owner. `None`: its pages
@@ -72,7 +71,6 @@ impl Table {
                 value: Vec::new(),
                 strategy: pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD),
                 page: Box::new([0; PAGE_SIZE]),
-                known_blocks: 0,
             }
         }
     }
@@ -105,7 +103,7 @@ impl Table {
             inserted: 0,
         };
         for block in blocks {
-            if self.has_block(block) {
+            if self.rows.has_block(block) {
                 let state = (&raw mut inserting).cast();
                 // SAFETY: the state outlives the scan.
                 unsafe { self.scan(block..block + 1, Some(inserted), state) };
@@ -156,27 +154,11 @@ impl Table {
     pub fn relation(&self) -> pg_sys::Relation {
         self.rows.heap
     }
-
-    fn blocks(&self) -> u32 {
-        // SAFETY: the relation is open.
-        unsafe {
-            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
-            pg_sys::RelationGetNumberOfBlocksInFork(self.rows.heap, main)
-        }
-    }
-
-    /// Whether the table has a block. Asks for its end only where it was not as far before.
-    fn has_block(&mut self, block: u32) -> bool {
-        if block >= self.known_blocks {
-            self.known_blocks = self.blocks();
-        }
-        block < self.known_blocks
-    }
 }
 
 impl RowSource for Table {
     fn block_count(&mut self) -> Result<u32, ReadError> {
-        Ok(self.blocks())
+        Ok(self.rows.blocks())
     }
 
     fn row_count(&self) -> u64 {
@@ -195,7 +177,7 @@ impl RowSource for Table {
             memory: self.memory,
             // SAFETY: the index is open.
             index: unsafe { (*self.rows.index).rd_id.to_u32() },
-            total: u64::from(self.blocks()),
+            total: u64::from(self.rows.blocks()),
             noted: 0,
         };
         // SAFETY: the listener outlives the scan.
@@ -205,9 +187,6 @@ impl RowSource for Table {
 
     fn value(&mut self, row: HeapTid) -> Result<Option<&[u8]>, ReadError> {
         lifecycle::interrupts();
-        if !self.has_block(row.block) {
-            return Ok(None);
-        }
         // SAFETY: the context is switched back; what is formed in it is copied before it is
         // emptied.
         unsafe {
@@ -225,11 +204,11 @@ impl RowSource for Table {
 
     fn is_dead(&mut self, row: HeapTid) -> Result<bool, ReadError> {
         // SAFETY: the table is open, its snapshot active.
-        Ok(!self.has_block(row.block) || unsafe { self.rows.is_dead(&row) })
+        Ok(unsafe { self.rows.is_dead(&row) })
     }
 
     fn root(&mut self, row: HeapTid) -> Result<Root, ReadError> {
-        if !self.has_block(row.block) {
+        if !self.rows.has_block(row.block) {
             return Ok(Root::PastEnd);
         }
         // SAFETY: the table is open and has the block.

@@ -10,8 +10,7 @@ pub struct Rows {
     pub info: *mut pg_sys::IndexInfo,
     pub slot: *mut pg_sys::TupleTableSlot,
     estate: *mut pg_sys::EState,
-    /// Blocks of the table, as far as they had to be known.
-    blocks: u32,
+    known_blocks: u32,
 }
 
 impl Rows {
@@ -31,7 +30,7 @@ impl Rows {
                 info: pg_sys::BuildIndexInfo(index),
                 slot: pg_sys::table_slot_create(heap, std::ptr::null_mut()),
                 estate,
-                blocks: 0,
+                known_blocks: 0,
             }
         }
     }
@@ -71,25 +70,30 @@ impl Rows {
         !found && all_dead
     }
 
-    /// Whether a row is on a page of the table: an index may say anything, and to read past the end
-    /// raises an error.
-    fn is_on_a_page(&mut self, row: &HeapTid) -> bool {
-        if row.block >= self.blocks {
-            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-            // SAFETY: the table is open.
-            self.blocks = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.heap, fork) };
+    /// How many blocks the table has.
+    pub fn blocks(&self) -> u32 {
+        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+        // SAFETY: the table is open.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.heap, main) }
+    }
+
+    /// Whether the table has a block. Asks for its end only where it was not as far before.
+    pub fn has_block(&mut self, block: u32) -> bool {
+        if block >= self.known_blocks {
+            self.known_blocks = self.blocks();
         }
-        row.block < self.blocks
+        block < self.known_blocks
     }
 
     /// Puts the row of a HOT chain that the snapshot sees into the slot: whether there is one, and
-    /// else whether all of them are dead to everybody. Of one past the end of the table neither.
+    /// else whether all of them are dead to everybody. Past the end of the table there are none: an
+    /// index may name any row, and to read there would raise an error.
     ///
     /// # Safety
     /// Inside a transaction with an active snapshot.
     unsafe fn fetch(&mut self, row: &HeapTid) -> (bool, bool) {
-        if !self.is_on_a_page(row) {
-            return (false, false);
+        if !self.has_block(row.block) {
+            return (false, true);
         }
         // SAFETY: the fetch is ended below; the slot belongs to the heap, and keeps its row pinned.
         unsafe {
